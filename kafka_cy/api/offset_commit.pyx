@@ -25,8 +25,8 @@ from kafka_cy.base.clock cimport ticks_now
 from kafka_cy.base.posix cimport pthread_mutex_unlock
 from kafka_cy.base.run_delay cimport run_delay_since_last_ns
 from kafka_cy.coordinator.commit_batch cimport commit_batch_add, commit_batch_begin, commit_batch_end
-from kafka_cy.coordinator.committed_offsets cimport Committed, offset_map_put, offset_map_reserve
 from kafka_cy.coordinator.heartbeat_table cimport member_may_commit
+from kafka_cy.coordinator.offset_map cimport Committed, offset_map_put, offset_map_reserve
 from kafka_cy.coordinator.open_groups cimport DOOR_FOR_MEMBERS, DOOR_FOR_SIMPLE, Door, Gate, gate_lock
 from kafka_cy.network.authorization cimport ACL_READ, has_authorizer, request_allows_group, request_allows_topic
 from kafka_cy.network.current_image cimport image_is_current
@@ -203,7 +203,7 @@ cdef bint may_commit(Reactor* reactor, const OffsetCommit* commit, const Door* d
 
 
 cdef bint reserve(Reactor* reactor, const OffsetCommit* commit, Door* door) noexcept nogil:
-    """Make room for the offsets. False: out of memory."""
+    """Make room for the offsets. False: out of memory, or the offsets of all groups have reached their limit."""
     cdef TopicWalk walk
     cdef Committed committed
     cdef TopicImage* topic = NULL

@@ -1,7 +1,7 @@
 """The records of committed offsets as a batch; see commit_batch.pyx."""
 from libc.stdint cimport int32_t, int64_t
 
-from kafka_cy.coordinator.committed_offsets cimport Committed
+from kafka_cy.coordinator.offset_map cimport Committed
 from kafka_cy.records.batch cimport ValidBatch
 from kafka_cy.records.wire cimport Writer
 

@@ -6,8 +6,11 @@ import uuid
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from functools import partial
 
+from kafka_cy.base.slices import at_once
+from kafka_cy.coordinator import committed_offsets
 from kafka_cy.coordinator.commit_request import CommitRequest
 from kafka_cy.coordinator.group_counts import GroupCounts
+from kafka_cy.coordinator.group_limits import GroupLimits
 from kafka_cy.coordinator.offsets.commit import OffsetCommit, Response
 from kafka_cy.coordinator.offsets.prepared import PreparedCommit
 from kafka_cy.coordinator.responders import RespondCommit, respond_offsets
@@ -17,7 +20,10 @@ from kafka_cy.coordinator.state_machine import GroupStateMachine
 from kafka_cy.protocol.errors import ErrorCode
 
 Producer = tuple[int, int]  # producer id and epoch
-Operation = Callable[[PreparedCommit | None, GroupStateMachine], CoordinatorResult[Response]]
+Refuse = Callable[[str], object]  # told the group whose offsets have no room
+Operation = Callable[[PreparedCommit | None, GroupStateMachine, Refuse | None], CoordinatorResult[Response]]
+Steps = Generator[object, None, CoordinatorResult[Response]]
+PIECE_OFFSETS = 250  # that one step compares with what is stored
 LONG_OFFSETS = 1000  # a commit with more of them is prepared and replayed in slices; it keeps its place in its group's line
 
 
@@ -29,14 +35,14 @@ class Commits:
         runtime: CoordinatorRuntime[GroupStateMachine],
         offset_commit: OffsetCommit,
         counts: GroupCounts,
-        is_full: Callable[[], bool],
+        limits: GroupLimits,
         topics_deleted: Callable[[Mapping[str, uuid.UUID | None]], object],
     ) -> None:
-        """`is_full`: there is no room for another group. `topics_deleted` removes the offsets of topics."""
+        """`topics_deleted` removes the offsets of topics."""
         self._runtime = runtime
         self._offset_commit = offset_commit
         self._counts = counts
-        self._is_full = is_full
+        self._limits = limits
         self._topics_deleted = topics_deleted
 
     def commit(self, request: CommitRequest, respond: RespondCommit) -> None:
@@ -59,19 +65,19 @@ class Commits:
                 found.append(request)
                 yield from self._offset_commit.prepare(request, None, prepared, self._runtime.compression)
 
-        def operation(state: GroupStateMachine) -> CoordinatorResult[Response]:
+        def operation(state: GroupStateMachine) -> Steps:
             if not found:
                 return CoordinatorResult(response=(ErrorCode.UNKNOWN_SERVER_ERROR, {}))
-            return self._checked(found[0], partial(self._commit, found[0]), prepared, state)
+            return (yield from self._checked(found[0], partial(self._commit, found[0]), prepared, state))
 
-        self._write_long(group_id, prepare(), operation, respond)
+        self._runtime.write_long(group_id, operation, partial(respond_offsets, respond), prepare())
 
     def _commit(
-        self, request: CommitRequest, prepared: PreparedCommit | None, state: GroupStateMachine
+        self, request: CommitRequest, prepared: PreparedCommit | None, state: GroupStateMachine, refuse: Refuse | None
     ) -> CoordinatorResult[Response]:
-        if self._is_full() and request.group_id not in state.groups:
+        if request.group_id not in state.groups and self._limits.is_full(request.group_id):
             return CoordinatorResult(response=(ErrorCode.POLICY_VIOLATION, {}))
-        result = self._counts.committed(self._offset_commit.commit(state.groups, request, prepared))
+        result = self._counts.committed(self._offset_commit.commit(state.groups, request, prepared, refuse=refuse))
         if result.records:
             result.apply = partial(state.commits_from_now_on, request.group_id, result.apply)
         return result
@@ -81,15 +87,17 @@ class Commits:
     ) -> None:
         """TxnOffsetCommit of a producer (id, epoch). `check` tells why its transaction does not take the offsets, or NONE."""
 
-        def operation(prepared: PreparedCommit | None, state: GroupStateMachine) -> CoordinatorResult[Response]:
+        def operation(
+            prepared: PreparedCommit | None, state: GroupStateMachine, refuse: Refuse | None
+        ) -> CoordinatorResult[Response]:
             error = check()
             if error:
                 return CoordinatorResult(response=(error, {}))
-            if self._is_full() and request.group_id not in state.groups:
+            if request.group_id not in state.groups and self._limits.is_full(request.group_id):
                 return CoordinatorResult(response=(ErrorCode.POLICY_VIOLATION, {}))
             if not state.pending.has_room(producer[0], len(request.partitions)):
                 return CoordinatorResult(response=(ErrorCode.POLICY_VIOLATION, {}))
-            result = self._counts.committed(self._offset_commit.commit(state.groups, request, prepared))
+            result = self._counts.committed(self._offset_commit.commit(state.groups, request, prepared, refuse=refuse))
             result.producer = producer
             return result
 
@@ -98,28 +106,20 @@ class Commits:
     def _write(self, request: CommitRequest, producer: Producer | None, operation: Operation, respond: RespondCommit) -> None:
         """Run the operation of a commit; one of many offsets is prepared and replayed in slices."""
         checked = partial(self._checked, request, operation)
+        done = partial(respond_offsets, respond)
         if not LONG_OFFSETS < len(request.partitions) <= self._offset_commit.offsets_max():
-            self._runtime.write(request.group_id, partial(checked, None), partial(respond_offsets, respond))
+            self._runtime.write(request.group_id, lambda state: at_once(checked(None, state)), done)
             return
         prepared = PreparedCommit()
         steps = self._offset_commit.prepare(request, producer, prepared, self._runtime.compression)
-        self._write_long(request.group_id, steps, partial(checked, prepared), respond)
-
-    def _write_long(
-        self, group_id: str, prepare: Iterable[object],
-        operation: Callable[[GroupStateMachine], CoordinatorResult[Response]], respond: RespondCommit,
-    ) -> None:  # fmt: skip
-        def long(state: GroupStateMachine) -> Generator[object, None, CoordinatorResult[Response]]:
-            yield from ()
-            return operation(state)
-
-        self._runtime.write_long(group_id, long, partial(respond_offsets, respond), prepare)
+        self._runtime.write_long(request.group_id, partial(checked, prepared), done, steps)
 
     def _checked(
         self, request: CommitRequest, operation: Operation, prepared: PreparedCommit | None, state: GroupStateMachine
-    ) -> CoordinatorResult[Response]:
-        """`operation`, after which no offset of a deleted topic is left."""
-        result = operation(prepared, state)
+    ) -> Steps:
+        """`operation`, which refuses offsets without room, and after which no offset of a deleted topic is left."""
+        has_room = yield from _has_room(request, state)
+        result = operation(prepared, state, None if has_room else self._limits.refuse_offsets)
         if result.records and request.topic_ids:
             result.apply = partial(self._committed, request.topic_ids, result.apply)
         return result
@@ -143,3 +143,16 @@ class Commits:
             yield
         if deleted:
             self._topics_deleted(deleted)
+
+
+def _has_room(request: CommitRequest, state: GroupStateMachine) -> Generator[object, None, bool]:
+    """Whether the offsets may be stored. Beyond the limit, those may that take no more memory. One request may go beyond it."""
+    if not committed_offsets.are_full():
+        return True
+    group = state.groups.get(request.group_id)
+    for number, each in enumerate(request.partitions, 1):
+        if group is None or not group.offsets.has_room(each.topic, each.partition, each.metadata):
+            return False
+        if number % PIECE_OFFSETS == 0:
+            yield None
+    return True

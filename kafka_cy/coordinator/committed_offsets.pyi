@@ -16,6 +16,8 @@ class CommittedOffsets(Mapping[str, dict[int, CommittedOffset]]):
         """The offset of one partition."""
     def put(self, topic: str, partition: int, committed: CommittedOffset) -> None:
         """Store an offset. The coordinator's thread. Raises MemoryError: nothing has changed."""
+    def has_room(self, topic: str, partition: int, metadata: str | None) -> bool:
+        """Whether an offset with the metadata can be stored without more memory."""
     def remove(self, topic: str, partition: int) -> None:
         """Forget an offset; nothing happens when there is none. The coordinator's thread."""
     def partitions(self, topic: str) -> list[int]:
@@ -31,3 +33,12 @@ class CommittedOffsets(Mapping[str, dict[int, CommittedOffset]]):
     def __getitem__(self, topic: str) -> dict[int, CommittedOffset]: ...
     def __iter__(self) -> Iterator[str]: ...
     def __len__(self) -> int: ...
+
+def held_bytes() -> int:
+    """The memory of all groups' offsets. Any thread."""
+
+def are_full() -> bool:
+    """Whether `held_bytes` has reached the limit. Commits that need more memory are to be refused; `put` refuses none."""
+
+def set_bytes_max(bytes_max: int) -> None:
+    """Set the limit (kafkacy.committed.offsets.max.bytes)."""

@@ -31,6 +31,7 @@ from kafka_cy.coordinator.doors import Doors
 from kafka_cy.coordinator.group import Group
 from kafka_cy.coordinator.group_counts import GroupCounts
 from kafka_cy.coordinator.group_kinds import of_kind
+from kafka_cy.coordinator.group_limits import GroupLimits
 from kafka_cy.coordinator.modern.topics import Topics
 from kafka_cy.coordinator.offsets import delete as deletion
 from kafka_cy.coordinator.offsets.commit import OffsetCommit
@@ -56,7 +57,6 @@ from kafka_cy.storage.hosted_partition import HostedPartition
 
 OFFSETS_TOPIC = "__consumer_offsets"
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")  # of offsets.topic.compression.codec
-GROUPS_MAX = 1_000_000  # groups of one coordinator; more are refused with POLICY_VIOLATION (Kafka has no limit)
 FEATURES = {"consumer": "group.version", "streams": "streams.version"}  # by protocol
 R = TypeVar("R")
 
@@ -76,12 +76,12 @@ class GroupCoordinator:
     ) -> None:
         self.config = config
         self.loop = loop
-        self.group_count = 0
         self.runtime: CoordinatorRuntime[GroupStateMachine] = CoordinatorRuntime(
             OFFSETS_TOPIC, partition_of, cluster, loop, self._new_state,
             lambda: int(config["message.max.bytes"]), CODECS[int(config["offsets.topic.compression.codec"])],
             log or (lambda *_, **__: None), stored_timeout_s=int(config["offsets.commit.timeout.ms"]) / 1000,
         )  # fmt: skip
+        self.limits = GroupLimits(config, self.runtime.log, loop.now)
         self.members_max = int(config["group.max.size"])
         initial_delay_ms = int(config["group.initial.rebalance.delay.ms"])
         info = info or (lambda *_, **__: None)
@@ -89,16 +89,16 @@ class GroupCoordinator:
         self.topics = Topics(cluster, config["broker.rack"])
         self.consumer = ConsumerGroups(
             self.runtime, config, self.topics, self.rebalancer, info,
-            is_offered=partial(self._offers, "consumer"), is_full=self._is_full,
+            is_offered=partial(self._offers, "consumer"), is_full=self.limits.is_full,
         )  # fmt: skip
         self.share = ShareGroups(
             self.runtime, config, self.topics, info, share_states,
-            is_offered=partial(self._has_feature, "share.version"), is_full=self._is_full,
+            is_offered=partial(self._has_feature, "share.version"), is_full=self.limits.is_full,
         )  # fmt: skip
         self.share_offsets = ShareOffsets(self.share)
         self.streams = StreamsGroups(
             self.runtime, config, self.topics, self.rebalancer, info, create_topics or (lambda *_: None),
-            is_offered=partial(self._offers, "streams"), is_full=self._is_full,
+            is_offered=partial(self._offers, "streams"), is_full=self.limits.is_full,
         )  # fmt: skip
         self.soft_states: dict[type[Group], SoftState] = {
             ClassicGroup: self.rebalancer, ConsumerGroup: self.consumer, ShareGroup: self.share, StreamsGroup: self.streams
@@ -108,7 +108,7 @@ class GroupCoordinator:
         self.offset_commit = OffsetCommit(loop, int(config["offset.metadata.max.bytes"]), self.runtime.batch_bytes_max)
         self._deleted_topics = DeletedTopics(self._remove_offsets_of)
         self.counts = GroupCounts()
-        self._commits = Commits(self.runtime, self.offset_commit, self.counts, self._is_full, self.topics_deleted)
+        self._commits = Commits(self.runtime, self.offset_commit, self.counts, self.limits, self.topics_deleted)
         self._expiry_timer: Any = None
 
     def _new_state(self, hosted: Any) -> GroupStateMachine:
@@ -117,10 +117,12 @@ class GroupCoordinator:
             metadata_bytes_max = int(self.config["offset.metadata.max.bytes"])
             log = OpenLog(hosted, int(self.config["offsets.commit.timeout.ms"]))
             doors = Doors(log, self.runtime.batch_bytes_max, metadata_bytes_max)
-        return GroupStateMachine(self.soft_states, self._count, self.offset_commit.pending_held, doors)
+        return GroupStateMachine(self.soft_states, self.limits.changed, self.offset_commit.pending_held, doors)
 
-    def _count(self, change: int) -> None:
-        self.group_count += change
+    @property
+    def group_count(self) -> int:
+        """How many groups there are in all loaded partitions."""
+        return self.limits.groups
 
     # -- life --
 
@@ -204,9 +206,6 @@ class GroupCoordinator:
     def _has_feature(self, feature: str) -> bool:
         return bool(self.runtime.cluster.features.levels.get(feature, 0) > 0)
 
-    def _is_full(self) -> bool:
-        return self.group_count >= GROUPS_MAX
-
     def is_loading(self) -> bool:
         """Whether a partition is being loaded."""
         return any(shard.is_loading for shard in list(self.runtime.shards.values()))
@@ -242,7 +241,7 @@ class GroupCoordinator:
                 return CoordinatorResult(response=join_error(ErrorCode.INCONSISTENT_GROUP_PROTOCOL))
             if request.member_id:
                 return CoordinatorResult(response=join_error(ErrorCode.UNKNOWN_MEMBER_ID, request.member_id))
-            if self._is_full() and group is None:
+            if group is None and self.limits.is_full(group_id):
                 return CoordinatorResult(response=join_error(ErrorCode.POLICY_VIOLATION))
             return self._create(state, group_id, lambda: self.runtime.write(group_id, operation, done))
 

@@ -3,7 +3,8 @@ from libc.stdint cimport int32_t, int64_t, uint32_t
 
 from kafka_cy.base.hash_table cimport HashTable
 from kafka_cy.base.posix cimport pthread_mutex_t
-from kafka_cy.coordinator.committed_offsets cimport CommittedOffsets, OffsetMap
+from kafka_cy.coordinator.committed_offsets cimport CommittedOffsets
+from kafka_cy.coordinator.offset_map cimport OffsetMap
 from kafka_cy.storage.hosted_partition cimport HostedPartition
 from kafka_cy.storage.partition cimport Partition
 

@@ -29,13 +29,13 @@ class GroupStateMachine:
     """Owner: the coordinator's thread; other threads (metrics, lag, long responses) only call `each_group`. Reactors store the
     commits of groups whose door is open.
 
-    Limits: offsets and groups are as many as the log holds; `groups_max` of the coordinator bounds new ones.
+    Limits: offsets and groups are as many as the log holds; `group_limits` bounds new ones.
     """
 
     def __init__(
         self,
         soft_states: Mapping[type[Group], SoftState],
-        counted: Callable[[int], None],
+        counted: Callable[[str, int], None],
         pending_held: PendingOffsetsHeld | None = None,
         doors: Doors | None = None,
     ) -> None:
@@ -46,7 +46,7 @@ class GroupStateMachine:
         self._walk: list[Group] = []  # the same groups; each one knows its place
         self.pending = PendingOffsets(self.groups.get, pending_held or PendingOffsetsHeld())
         self.skipped = 0  # records of other kinds of groups, or unreadable ones: they are kept in the log
-        self._counted = counted  # told how many groups came (1) or went (-1)
+        self._counted = counted  # told which group came (1) or went (-1)
 
     # -- records --
 
@@ -147,7 +147,7 @@ class GroupStateMachine:
         group = self.groups[group_id] = kind(group_id)
         group.place = len(self._walk)
         self._walk.append(group)
-        self._counted(1)
+        self._counted(group_id, 1)
         return group
 
     def _remove(self, group_id: str) -> None:
@@ -157,7 +157,7 @@ class GroupStateMachine:
         if last is not group:
             self._walk[group.place] = last
             last.place = group.place
-        self._counted(-1)
+        self._counted(group_id, -1)
 
     def each_group(self) -> Iterator[Group]:
         """Every group that stays while this goes on, for work in slices: nothing is copied. Any thread.

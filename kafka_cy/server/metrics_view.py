@@ -220,14 +220,17 @@ class MetricsView:
         if coordinator is None:
             return GroupNumbers()
         from kafka_cy.api.offset_commit import stored_count
-        from kafka_cy.coordinator import open_groups
+        from kafka_cy.coordinator import committed_offsets, open_groups
 
         kinds = (coordinator.consumer, coordinator.share, coordinator.streams)
         rebalances = {each.KIND.kind: each.context.lines.rebalances_count for each in kinds}
         rebalances["classic"] = coordinator.rebalancer.lines.rebalances_count
-        counts = coordinator.counts
+        counts, limits = coordinator.counts, coordinator.limits
         commits = counts.commits + stored_count()
-        return GroupNumbers(rebalances, commits, counts.expirations, counts.deletions, open_groups.count())
+        return GroupNumbers(
+            rebalances, commits, counts.expirations, counts.deletions, open_groups.count(), limits.bytes,
+            committed_offsets.held_bytes(), dict(limits.refused),
+        )  # fmt: skip
 
     def share_numbers(self) -> ShareNumbers:
         share = self._broker.share

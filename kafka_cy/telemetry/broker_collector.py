@@ -20,7 +20,7 @@ from kafka_cy.storage.slow_disk import slow_appends
 from kafka_cy.telemetry import reactor_numbers
 from kafka_cy.telemetry.broker_view import BrokerView
 from kafka_cy.telemetry.controller_metrics import ControllerMetrics
-from kafka_cy.telemetry.coordinator_metrics import coordinator_metrics, group_events, group_metrics
+from kafka_cy.telemetry.coordinator_metrics import coordinator_metrics, group_events, group_memory, group_metrics
 from kafka_cy.telemetry.disk_space import DiskSpace
 from kafka_cy.telemetry.families import QUANTILES, Samples, both_counts, counter, family, gauge, printable, two_cases
 from kafka_cy.telemetry.process_numbers import disk_bytes, memory_bytes, thread_count
@@ -199,6 +199,7 @@ class BrokerCollector:
         numbers, shares = self._view.group_numbers(), self._view.share_numbers()
         text = "Groups whose commits reactors store, or to whose members' heartbeats they respond"
         yield gauge("kafkacy_open_groups", text, numbers.open_groups)
+        yield from group_memory(numbers)
         for name, text, count in group_events(numbers, shares):
             yield gauge(name + "_rate", f"{text} per second, over the last minute", self._rates.rate(name, count, now))
             yield from both_counts(name, f"{text} since the start", [({}, float(count))])

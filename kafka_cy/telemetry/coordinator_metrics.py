@@ -41,6 +41,15 @@ def group_metrics(counts: Mapping[tuple[str, str], int], offsets: int) -> Iterab
         yield family("gauge", f"{prefix}{kind}_group_count", f"{title} groups ({kip}) by state", samples)
 
 
+def group_memory(numbers: GroupNumbers) -> Iterable[Metric]:
+    """What the limits of memory are compared with, and what they refused."""
+    yield gauge("kafkacy_group_bytes", "Memory of groups, without their members and offsets", numbers.group_bytes)
+    yield gauge("kafkacy_committed_offset_bytes", "Memory of committed offsets", numbers.offset_bytes)
+    text = "Requests refused because there is no memory for more groups or offsets"
+    samples = [({"limit": name}, float(numbers.refused.get(name, 0))) for name in ("groups", "offsets")]
+    yield family("counter", "kafkacy_group_requests_refused", text, samples)
+
+
 def group_events(groups: GroupNumbers, shares: ShareNumbers) -> Iterable[tuple[str, str, int]]:
     """(name without suffix, what happened, how often since the start)."""
     prefix = "kafka_server_group_coordinator_metrics_"

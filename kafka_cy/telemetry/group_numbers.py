@@ -10,13 +10,16 @@ NONE: Mapping[str, int] = MappingProxyType({})
 
 
 class GroupNumbers(NamedTuple):
-    """Counts of the group coordinator since the start: rebalances by kind of group, and offsets."""
+    """Counts of the group coordinator since the start: rebalances by kind of group, and offsets. What it holds now."""
 
     rebalances: Mapping[str, int] = NONE
     commits: int = 0
     expirations: int = 0
     deletions: int = 0
     open_groups: int = 0  # groups with a door: reactors store their commits or respond to their heartbeats
+    group_bytes: int = 0
+    offset_bytes: int = 0
+    refused: Mapping[str, int] = NONE  # requests, by what was full: "groups", "offsets"
 
 
 class ShareGroupNumbers(NamedTuple):

@@ -204,7 +204,7 @@ class Direct:
 
     def replayed(self) -> dict[str, dict[str, Any]]:
         """The offsets of each group that a start would load from the log."""
-        machine = GroupStateMachine({}, lambda change: None)
+        machine = GroupStateMachine({}, lambda *_: None)
         for batch in iterate_batches(self.log.read(0, 1 << 30, self.log.log_end_offset)):
             for _ in replay_batch(machine, batch):
                 pass

@@ -30,6 +30,8 @@ CONFIG = {
     "group.min.session.timeout.ms": 1000,
     "group.max.session.timeout.ms": 1_800_000,
     "group.max.size": 2**31 - 1,
+    "kafkacy.committed.offsets.max.bytes": 1 << 30,
+    "kafkacy.groups.max.bytes": 1 << 30,
     "group.coordinator.rebalance.protocols": ["classic", "consumer", "streams"],
     "group.consumer.assignors": ["uniform", "range"],
     "group.consumer.max.size": 2**31 - 1,
@@ -193,7 +195,7 @@ def rebase(batch: bytes, base_offset: int) -> bytes:
 
 def replayed(pairs: Iterable[tuple[bytes, bytes | None]]) -> GroupStateMachine:
     """The groups that loading a log with these records creates, without soft state."""
-    machine = GroupStateMachine({}, lambda change: None)
+    machine = GroupStateMachine({}, lambda *_: None)
     for offset, (key, value) in enumerate(pairs):
         record = machine.decode(key, value)
         if record is not None:

@@ -66,7 +66,7 @@ class Standby:
 
 def new_groups() -> GroupStateMachine:
     """Without soft state."""
-    return GroupStateMachine({}, lambda change: None, PendingOffsetsHeld())
+    return GroupStateMachine({}, lambda *_: None, PendingOffsetsHeld())
 
 
 def new_transactions() -> TransactionStateMachine:

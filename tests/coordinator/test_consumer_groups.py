@@ -189,7 +189,7 @@ def test_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     assert harness.join_consumer("other", "a")["error_code"] == ErrorCode.GROUP_MAX_SIZE_REACHED
     assert harness.beat("g", "a", 2, topic_names=("x" * 5000,))["error_code"] == ErrorCode.GROUP_MAX_SIZE_REACHED
     assert harness.group("other") is None
-    monkeypatch.setattr("kafka_cy.coordinator.group_coordinator.GROUPS_MAX", 1)
+    monkeypatch.setattr("kafka_cy.coordinator.group_limits.GROUPS_MAX", 1)
     assert harness.join_consumer("other", "a")["error_code"] == ErrorCode.POLICY_VIOLATION
     harness.coordinator.stop()
     assert held.member_bytes == 0

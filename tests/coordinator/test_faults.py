@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from kafka_cy.coordinator import group_coordinator, heartbeat_table
+from kafka_cy.coordinator import group_limits, heartbeat_table
 from kafka_cy.coordinator.classic import join as join_module
 from kafka_cy.coordinator.classic import limits
 from kafka_cy.coordinator.classic.group import ClassicGroup
@@ -204,7 +204,7 @@ def test_groups_that_store_nothing_are_not_kept() -> None:
 
 
 def test_groups_and_pending_members_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(group_coordinator, "GROUPS_MAX", 2)
+    monkeypatch.setattr(group_limits, "GROUPS_MAX", 2)
     monkeypatch.setattr(join_module, "PENDING_MEMBERS_MAX", 3)
     harness = Harness()
     assert harness.commit(group="a") == 0

@@ -437,7 +437,7 @@ def test_loading_applies_a_marker_in_steps() -> None:
     server = LongServer()
     server.hold_back()
     server.settle()
-    machine = GroupStateMachine({}, lambda count: None)
+    machine = GroupStateMachine({}, lambda *_: None)
     marker_steps = 0
     for data in server.log("g").batches:
         for batch in iterate_batches(data):

@@ -59,10 +59,11 @@ def test_packages_import_only_what_lies_below() -> None:
 COORDINATOR_LAYERS = [
     {"runtime", "heartbeat_table"},
     {"records", "commit_request", "pending_partition"},
+    {"offset_map"},
     {"committed_offsets"},
     {"open_groups", "commit_batch"},
     {"group"},
-    {"doors", "group_counts"},
+    {"doors", "group_counts", "group_limits"},
     {"modern"},
     {"classic", "offsets", "share", "transactions"},
     {"consumer", "streams"},  # convert classic groups

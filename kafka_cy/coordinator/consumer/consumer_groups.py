@@ -55,9 +55,9 @@ class ConsumerGroups(ModernGroups):
 
     def __init__(
         self, runtime: CoordinatorRuntime[Any], config: Mapping[str, Any], topics: Topics, rebalancer: Rebalancer, info: Info,
-        *, is_offered: Callable[[], bool], is_full: Callable[[], bool],
+        *, is_offered: Callable[[], bool], is_full: Callable[[str], bool],
     ) -> None:  # fmt: skip
-        """`is_offered`: whether clients may use the protocol. `is_full`: whether no group may be created."""
+        """`is_offered`: whether clients may use the protocol. `is_full`: whether the group may not be created."""
         self.settings = ConsumerSettings(config, runtime.cluster)
         self.context = ConsumerContext(runtime, self.settings, topics, info)
         super().__init__(runtime, self.context, is_offered=is_offered, is_full=is_full)

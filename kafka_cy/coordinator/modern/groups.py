@@ -44,9 +44,9 @@ class ModernGroups(ABC):
 
     def __init__(
         self, runtime: CoordinatorRuntime[Any], context: ModernContext, *, is_offered: Callable[[], bool],
-        is_full: Callable[[], bool],
+        is_full: Callable[[str], bool],
     ) -> None:  # fmt: skip
-        """`is_offered`: whether clients may use the protocol. `is_full`: whether no group may be created."""
+        """`is_offered`: whether clients may use the protocol. `is_full`: whether the group may not be created."""
         self.runtime = runtime
         self.is_offered = is_offered
         self.is_full = is_full
@@ -65,7 +65,7 @@ class ModernGroups(ABC):
         """
 
         def operation(state: Any) -> BeatSteps:
-            if group_id not in state.groups and self.is_full():
+            if group_id not in state.groups and self.is_full(group_id):
                 return CoordinatorResult(response=refuse(ErrorCode.POLICY_VIOLATION))
             return (yield from beat(state.groups))
 

@@ -73,11 +73,12 @@ class OffsetCommit:
         prepared.is_complete = prepared.batch is None or len(prepared.batch) <= self.batch_bytes_max()
 
     def commit(
-        self, groups: Mapping[str, Group], request: CommitRequest, prepared: PreparedCommit | None = None
-    ) -> Result:
+        self, groups: Mapping[str, Group], request: CommitRequest, prepared: PreparedCommit | None = None, *,
+        refuse: Callable[[str], object] | None = None,
+    ) -> Result:  # fmt: skip
         """The group does not have to exist: one that only stores offsets begins with its first commit.
 
-        `prepared`: what `prepare` has made of a long commit.
+        `prepared`: what `prepare` has made of a long commit. `refuse`: there is no room for the offsets; it is told the group.
         """
         group = groups.get(request.group_id)
         if group is None and request.generation >= 0:
@@ -91,6 +92,9 @@ class OffsetCommit:
                 return Result(response=(error, {}))
         if len(request.partitions) > self.offsets_max():
             return Result(response=(ErrorCode.UNKNOWN_SERVER_ERROR, {}))
+        if refuse is not None:
+            refuse(request.group_id)
+            return Result(response=(ErrorCode.POLICY_VIOLATION, {}))
         apply = None
         if group is not None and request.member_id and not request.is_transactional:
             apply = partial(group.committed, request.member_id, self.loop.now())

@@ -210,7 +210,7 @@ class ShareOffsets:
 
     def _unalterable(self, group_id: str, group: Any) -> GroupFailure | None:
         if group is None:
-            return GroupFailure(ErrorCode.POLICY_VIOLATION) if self.groups.is_full() else None
+            return GroupFailure(ErrorCode.POLICY_VIOLATION) if self.groups.is_full(group_id) else None
         if not isinstance(group, ShareGroup):
             return GroupFailure(ErrorCode.GROUP_ID_NOT_FOUND, f"Group {group_id} is not a share group.")
         return GroupFailure(ErrorCode.NON_EMPTY_GROUP, NOT_EMPTY) if group.members else None

@@ -54,7 +54,7 @@ class ShareGroups(ModernGroups):
 
     def __init__(
         self, runtime: CoordinatorRuntime[Any], config: Mapping[str, Any], topics: Topics, info: Info,
-        requests: StateRequests | None, *, is_offered: Callable[[], bool], is_full: Callable[[], bool],
+        requests: StateRequests | None, *, is_offered: Callable[[], bool], is_full: Callable[[str], bool],
     ) -> None:  # fmt: skip
         """`requests`: None if there is no share coordinator; then no share partition is ever assigned."""
         self.settings = ShareGroupSettings(config, runtime.cluster)

@@ -49,7 +49,7 @@ class StreamsGroups(ModernGroups):
 
     def __init__(
         self, runtime: CoordinatorRuntime[Any], config: Mapping[str, Any], topics: Topics, rebalancer: Rebalancer, info: Info,
-        create_topics: CreateTopics, *, is_offered: Callable[[], bool], is_full: Callable[[], bool],
+        create_topics: CreateTopics, *, is_offered: Callable[[], bool], is_full: Callable[[str], bool],
     ) -> None:  # fmt: skip
         """`is_offered`: whether clients may use the protocol. `create_topics` creates internal topics."""
         self.settings = StreamsSettings(config, runtime.cluster)
