@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import struct
 import uuid
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 from kafka_cy.coordinator.runtime.record_reader import BadRecord, RecordReader
 from kafka_cy.coordinator.runtime.record_schema import STRING_BYTES_MAX, unsigned_varint
+from kafka_cy.coordinator.string_hash import java_string_hash
 
-HASHES_KEPT = 4096  # of group ids: each is needed several times in every request
 TYPE_OFFSET_OLD = 0
 TYPE_OFFSET = 1
 TYPE_GROUP = 2
@@ -73,15 +72,6 @@ class StoredGroup(NamedTuple):
 
 Key = OffsetKey | GroupKey | OtherKey
 Record = tuple[Any, Any]  # (a key of any kind of group, its value); the value is None for a tombstone
-
-
-@lru_cache(HASHES_KEPT)
-def java_string_hash(text: str) -> int:
-    """`String.hashCode()`: over UTF-16 code units, as a signed 32-bit number."""
-    value = 0
-    for unit in memoryview(text.encode("utf-16-le", "surrogatepass")).cast("H"):
-        value = (31 * value + unit) & 0xFFFFFFFF
-    return value - (1 << 32) if value >= 1 << 31 else value
 
 
 def partition_of(key: str, partition_count: int) -> int:

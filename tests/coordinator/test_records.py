@@ -6,9 +6,12 @@ import struct
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kafka_cy.coordinator import records
 from kafka_cy.coordinator.runtime.record_reader import BadRecord
+from kafka_cy.coordinator.string_hash import java_string_hash
 
 from .golden import golden
 
@@ -41,8 +44,16 @@ def test_partition_of_a_group_is_that_of_kafka() -> None:
 
 
 def test_hash_of_min_int_is_partition_zero() -> None:
-    assert records.java_string_hash("polygenelubricants") == -(1 << 31)
+    assert java_string_hash("polygenelubricants") == -(1 << 31)
     assert records.partition_of("polygenelubricants", 50) == 0
+
+
+@given(st.text(st.characters(exclude_categories=()), max_size=50))
+def test_hashes_are_those_of_java(text: str) -> None:
+    value = 0
+    for unit in struct.iter_unpack("<H", text.encode("utf-16-le", "surrogatepass")):
+        value = (31 * value + unit[0]) & 0xFFFFFFFF
+    assert java_string_hash(text) == (value - (1 << 32) if value >= 1 << 31 else value)
 
 
 def test_older_versions_are_read() -> None:

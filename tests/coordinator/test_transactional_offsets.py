@@ -11,6 +11,8 @@ import pytest
 from kafka_cy.api.registry import cold_handler
 from kafka_cy.cluster.topic_names import OFFSETS_TOPIC
 from kafka_cy.coordinator.commit_request import CommitPartition, CommitRequest
+from kafka_cy.coordinator.offsets.pending import PENDING_OFFSET_BYTES, PendingOffset
+from kafka_cy.coordinator.records import OffsetKey
 from kafka_cy.coordinator.transactions.init_producer_id import Producer
 from kafka_cy.protocol.errors import ErrorCode
 from kafka_cy.records import iterate_batches
@@ -55,6 +57,12 @@ class Server:
             topics=[SimpleNamespace(name=topic, partitions=[each])],
         )  # fmt: skip
         return ErrorCode(response["topics"][0]["partitions"][0]["error_code"])
+
+    def pending_by_group(self, group: str = GROUP) -> list[dict[OffsetKey, PendingOffset]]:
+        """The pending offsets of each transaction and group."""
+        _, shard = self.harness.groups.runtime.shard_of(group)
+        assert shard is not None
+        return [each for transaction in shard.state.pending._by_producer.values() for each in transaction.by_group.values()]
 
     def commit(self, offset: int, *, group: str = GROUP, topic: str = "tt", partition: int = 0) -> ErrorCode:
         each = SimpleNamespace(
@@ -253,6 +261,30 @@ def test_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     assert held.count == 2
     server.harness.end(producer)
     assert held.count == 1
+
+
+def test_their_memory_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Server()
+    held = server.harness.groups.offset_commit.pending_held
+    monkeypatch.setattr("kafka_cy.coordinator.offsets.pending.PENDING_BYTES_MAX", 5 * PENDING_OFFSET_BYTES)
+    producer = server.harness.started()
+    assert not server.txn_commit(producer, 1, metadata="\u20ac" * 1000) and held.bytes == PENDING_OFFSET_BYTES + 4000
+    assert server.txn_commit(producer, 1, partition=1) == ErrorCode.POLICY_VIOLATION
+    monkeypatch.setattr("kafka_cy.coordinator.offsets.pending.PENDING_BYTES_MAX", 1 << 30)
+    assert not server.txn_commit(producer, 1, metadata="m") and held.bytes == PENDING_OFFSET_BYTES + 1, "in place of the first one"
+    assert not server.txn_commit(producer, 1, partition=1) and held.bytes == 2 * PENDING_OFFSET_BYTES + 1
+    keys = [key for group in server.pending_by_group() for key in group]
+    assert len({id(key.group_id) for key in keys}) == 1 < len(keys), "the id of the group is kept once"
+    _, producer = server.harness.end(producer)
+    assert held.bytes == 0
+    assert not server.txn_commit(producer, 2, metadata="note") and held.bytes == PENDING_OFFSET_BYTES + 4
+    _, index = server_partition(server)
+    server.harness.groups.runtime.unload(index)
+    server.harness.loop.advance(0.0)
+    assert held.bytes == 0
+    assert server.commit(9) == ErrorCode.NONE and held.bytes == PENDING_OFFSET_BYTES + 4, "it is loaded again"
+    server.harness.end(producer)
+    assert held.bytes == 0
 
 
 def test_verification() -> None:

@@ -57,7 +57,7 @@ def test_packages_import_only_what_lies_below() -> None:
 
 # The parts of kafka_cy.coordinator, lowest first: a part imports from itself and from those below, not from its neighbours.
 COORDINATOR_LAYERS = [
-    {"runtime", "heartbeat_table"},
+    {"runtime", "heartbeat_table", "string_hash"},
     {"records", "commit_request", "pending_partition"},
     {"offset_map"},
     {"committed_offsets"},

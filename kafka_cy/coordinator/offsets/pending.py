@@ -14,16 +14,19 @@ from kafka_cy.coordinator.records import CommittedOffset, OffsetKey
 GroupOf = Callable[[str], Group | None]
 # More get POLICY_VIOLATION; Kafka has no such limits.
 PENDING_OFFSETS_MAX = 1_000_000  # in all open transactions
+PENDING_BYTES_MAX = 1 << 30  # of memory; what one request adds may go beyond it
 PENDING_OF_TRANSACTION_MAX = 50_000  # in one partition of the topic
+PENDING_OFFSET_BYTES = 1000  # of a pending offset besides its metadata: the objects, and places in tables
 ENDED_AT_ONCE_MAX = 200  # that the marker of a transaction applies in one step, in less than a millisecond
 Commit = Callable[[OffsetKey, CommittedOffset, int], object]  # also gets the offset of the record
 
 
 class PendingOffsetsHeld:
-    """How many pending offsets one coordinator holds. Owner: the coordinator's thread."""
+    """How many pending offsets one coordinator holds, and their memory. Owner: the coordinator's thread."""
 
     def __init__(self) -> None:
         self.count = 0
+        self.bytes = 0
 
 
 class PendingOffset:
@@ -35,15 +38,22 @@ class PendingOffset:
         self.value = value
         self.offset = offset
 
+    @property
+    def held_bytes(self) -> int:
+        """How much of PENDING_BYTES_MAX it takes."""
+        metadata = self.value.metadata
+        return PENDING_OFFSET_BYTES + len(metadata) * (1 if metadata.isascii() else 4)
+
 
 class _Transaction:
     """The pending offsets of one producer, by group."""
 
-    __slots__ = ("by_group", "count")
+    __slots__ = ("by_group", "bytes", "count")
 
     def __init__(self) -> None:
         self.by_group: dict[str, dict[OffsetKey, PendingOffset]] = {}
         self.count = 0
+        self.bytes = 0
 
 
 class PendingOffsets:
@@ -62,24 +72,39 @@ class PendingOffsets:
         """Whether the producer's transaction may get this many more offsets."""
         transaction = self._by_producer.get(producer_id)
         of_transaction = transaction.count if transaction is not None else 0
-        return of_transaction + added <= PENDING_OF_TRANSACTION_MAX and self._held.count + added <= PENDING_OFFSETS_MAX
+        return (
+            of_transaction + added <= PENDING_OF_TRANSACTION_MAX
+            and self._held.count + added <= PENDING_OFFSETS_MAX
+            and self._held.bytes + added * PENDING_OFFSET_BYTES <= PENDING_BYTES_MAX
+        )
 
     def add(self, producer_id: int, group: Group, key: OffsetKey, value: CommittedOffset, offset: int) -> None:
         """An offset that counts from the commit of the producer's transaction on."""
         transaction = self._by_producer.get(producer_id)
         if transaction is None:
             transaction = self._by_producer[producer_id] = _Transaction()
-        pending = transaction.by_group.setdefault(key.group_id, {})
-        before = len(pending)
-        pending[key] = PendingOffset(value, offset)
-        transaction.count += len(pending) - before
-        self._held.count += len(pending) - before
+        if key.group_id is not group.group_id:
+            key = key._replace(group_id=group.group_id)  # else each request's copy of the id would be kept
+        pending = transaction.by_group.setdefault(group.group_id, {})
+        before = pending.get(key)
+        if before is not None:
+            self._count(transaction, before, -1)
+        pending[key] = each = PendingOffset(value, offset)
+        self._count(transaction, each, 1)
         if group.pending is None:
             group.pending = {}
         partitions = group.pending.setdefault(key.topic, {})
         if key.partition not in partitions:
             partitions[key.partition] = PendingPartition()
         partitions[key.partition].producers.add(producer_id)
+
+    def _count(self, transaction: _Transaction, each: PendingOffset, change: int) -> None:
+        """The offset came (1) or went (-1)."""
+        size = change * each.held_bytes
+        transaction.count += change
+        transaction.bytes += size
+        self._held.count += change
+        self._held.bytes += size
 
     def overtaken(self, group: Group, key: OffsetKey, offset: int) -> None:
         """The record at `offset` is the committed offset now: pending ones from before it will not count."""
@@ -119,13 +144,12 @@ class PendingOffsets:
                 key, each = pending.popitem()
                 if not pending:
                     del transaction.by_group[group_id]
-                transaction.count -= 1
+                self._count(transaction, each, -1)
                 self._end_one(producer_id, key, each, commit)
                 is_begun, left = True, left - 1
         self._by_producer.pop(producer_id, None)
 
     def _end_one(self, producer_id: int, key: OffsetKey, each: PendingOffset, commit: Commit | None) -> None:
-        self._held.count -= 1
         group = self._group_of(key.group_id)
         partition = _partition(group, key) if group is not None else None
         counts = partition is None or partition.committed_at < each.offset
@@ -136,7 +160,9 @@ class PendingOffsets:
 
     def release(self) -> None:
         """The partition is unloaded: its offsets no longer count for the limit."""
-        self._held.count -= sum(each.count for each in self._by_producer.values())
+        for transaction in self._by_producer.values():
+            self._held.count -= transaction.count
+            self._held.bytes -= transaction.bytes
 
     def newest_commit_ms(self, group: Group, key: OffsetKey) -> int | None:
         """When the newest pending offset of the partition was sent, in wall-clock ms; None if there is none that counts."""
@@ -151,9 +177,7 @@ class PendingOffsets:
     def _remove(self, producer_id: int, key: OffsetKey) -> None:
         transaction = self._by_producer[producer_id]
         pending = transaction.by_group[key.group_id]
-        del pending[key]
-        transaction.count -= 1
-        self._held.count -= 1
+        self._count(transaction, pending.pop(key), -1)
         if not pending:
             del transaction.by_group[key.group_id]
         if not transaction.count:
