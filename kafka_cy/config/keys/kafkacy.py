@@ -21,7 +21,7 @@ KEYS: Final[tuple[Entry, ...]] = (
      "When clients learn that they can push their metrics (KIP-714). subscribed: from the first subscription on (a client that "
      "was connected before learns it with its next connection). always: also before, so that clients ask every five "
      "minutes whether there is a subscription."),
-    ("kafkacy.committed.offsets.max.bytes", "LONG", "1073741824", "read-only", ("at_least", 1048576), "MEDIUM", "server",
+    ("kafkacy.committed.offsets.max.bytes", "LONG", "1073741824", "read-only", ("at_least", 1048576), "MEDIUM", "coordinator",
      "Memory limit for the committed offsets of all groups that this broker coordinates. An offset takes 100 to 500 bytes, and its "
      "metadata. Beyond it, commits that need more memory get POLICY_VIOLATION; those for partitions that the group has committed "
      "before go on. Apache Kafka has no such limit."),
@@ -52,7 +52,7 @@ KEYS: Final[tuple[Entry, ...]] = (
     ("kafkacy.fetch.session.max.partitions", "INT", "100000", "read-only", ("at_least", 1), "MEDIUM", "server",
      "Maximum number of partitions in one fetch session. A larger session is not created, or ends when it grows: its client "
      "goes on with full fetch requests. Apache Kafka has no such limit."),
-    ("kafkacy.groups.max.bytes", "LONG", "1073741824", "read-only", ("at_least", 1048576), "MEDIUM", "server",
+    ("kafkacy.groups.max.bytes", "LONG", "1073741824", "read-only", ("at_least", 1048576), "MEDIUM", "coordinator",
      "Memory limit for the groups that this broker coordinates, without their members and offsets. A group takes 1000 bytes, and "
      "three times the length of its id. Beyond it, requests for new groups get POLICY_VIOLATION. Apache Kafka has no such limit."),
     ("kafkacy.initial.features", "STRING", "", "read-only", None, "LOW", "server",
