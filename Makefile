@@ -15,6 +15,7 @@
 # make bench        measure speed and scaling, compared with Apache Kafka, in under five minutes; results in build/bench
 # make bench-full   the same with longer runs, in an hour; results in bench/results, summarized in bench/RESULTS.md
 # make docs         build the website of the documentation in build/site
+# make bench-beside quiet clients beside busy neighbours, and the longest steps of assignments (BESIDE_SECONDS=8 a row)
 # make bench-micro  compare records, indexes and the log with the obvious alternatives
 # make clean-root   try pip and make in a fresh Debian, as root (needs debootstrap)
 # make wheels       build manylinux wheels in dist (PYTHONS="python3.11 python3.13")
@@ -34,10 +35,11 @@ FAULT_ROUNDS ?= 200
 FAULT_MIXES ?= ours
 SEEDS ?= 1000
 KILLS ?= 20
+BESIDE_SECONDS ?= 8
 
 BENCH := $(VENV)/bin/kafka-cy bench
 
-.PHONY: build run test lint pytest test-tools fuzz races histories faults simulate clients cluster exactly-once conformance bench bench-full bench-results bench-micro wheel wheels clean-root clean
+.PHONY: build run test lint pytest test-tools fuzz races histories faults simulate clients cluster exactly-once conformance bench bench-full bench-beside bench-results bench-micro wheel wheels clean-root clean
 
 build:
 	@scripts/build.sh "$(PYTHON)" "$(VENV)"
@@ -114,6 +116,12 @@ bench: build
 bench-full: build
 	@scripts/install-kafka.sh
 	@scripts/bench.sh "$(VENV)" full
+	@$(MAKE) --no-print-directory bench-beside
+
+bench-beside: build
+	@mkdir -p build/bench
+	set -o pipefail; $(VENV)/bin/python bench/assignment_steps.py | tee build/bench/assignment_steps.txt
+	set -o pipefail; $(VENV)/bin/python bench/beside.py $(BESIDE_SECONDS) | tee build/bench/beside.txt
 
 bench-results: build
 	$(VENV)/bin/python -m kafka_cy.bench.report_text bench/results/*.json >bench/RESULTS.md.new

@@ -3,7 +3,7 @@
     .venv/bin/python bench/beside.py [SECONDS for each row] [NAME of a neighbour]...
 
 The quiet client produces 100 bytes with acks=1 and fetches them, 100 times per second, in a separate process; next to work of
-the control plane (bench/beside_groups.py), it sends the heartbeats of a group's member and commits offsets. Each row has
+the control plane (bench/beside_groups.py), it sends the heartbeats of a member of a group and commits offsets. Each row has
 one kind of neighbour, which works in three processes. Each row also has a baseline without a neighbour, measured immediately
 before it with the same broker: on a loaded machine, only the difference is meaningful.
 """
@@ -179,12 +179,12 @@ Quiet = Callable[[int, float, "multiprocessing.Queue[list[float]]"], None]
 
 
 def all_rows() -> list[tuple[Quiet, Neighbour]]:
-    from beside_groups import GROUP_NEIGHBOURS, quiet_member
+    from beside_groups import GROUP_NEIGHBOURS, QUIET_MEMBERS
 
     found: list[tuple[Quiet, Neighbour]] = [
         (quiet, each) for each in (zstd_bombs, gzip_bombs, recompression, cold_readers, lying_requests, slow_disk)
     ]
-    return [*found, *((quiet_member, each) for each in GROUP_NEIGHBOURS)]
+    return [*found, *((member, each) for member in QUIET_MEMBERS for each in GROUP_NEIGHBOURS)]
 
 
 @contextmanager
@@ -217,7 +217,7 @@ def measure(port: int, folder: Path, seconds: float, quiet_client: Quiet, neighb
     results: multiprocessing.Queue[list[float]] = multiprocessing.Queue()
     client = multiprocessing.Process(target=quiet_client, args=(port, seconds, results), daemon=True)
     client.start()
-    taken = sorted(results.get())
+    taken = sorted(results.get(timeout=seconds + 120))  # not for ever: the client may have failed
     client.join()
     for each in others:
         each.kill()
@@ -241,14 +241,15 @@ def main() -> None:
             body += struct.pack(">i", len(config)) + rows + struct.pack(">ib", 30000, 0)
             call(client, frame(19, 2, body))
         fill(broker.port)
-        print(f"{'milliseconds':20s} {'alone: p50':>10s} {'p99':>9s} {'max':>9s}   {'beside: p50':>9s} {'p99':>9s} {'max':>9s}")
+        print(f"{'milliseconds':40s} {'alone: p50':>10s} {'p99':>9s} {'max':>9s}   {'beside: p50':>9s} {'p99':>9s} {'max':>9s}")
         wanted = sys.argv[2:]
         for quiet_client, neighbour in all_rows():
             if wanted and neighbour.__name__ not in wanted:
                 continue
             alone = measure(broker.port, Path(name), seconds, quiet_client, None)
             beside = measure(broker.port, Path(name), seconds, quiet_client, neighbour)
-            print(f"{neighbour.__name__:20s} {milliseconds(alone)}   {milliseconds(beside)}", flush=True)
+            name_of_row = f"{quiet_client.__name__}, {neighbour.__name__}"
+            print(f"{name_of_row:40s} {milliseconds(alone)}   {milliseconds(beside)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""For beside.py: a quiet member of a group, next to clients whose requests are much work for the control plane."""
+"""For beside.py: quiet members of a classic group, a consumer group (KIP-848) and a share group (KIP-932), next to clients whose
+requests are much work for the control plane.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +11,13 @@ import socket
 import struct
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 from beside import RATE_PER_S, call, connect, frame, string
 
 OFFSET_COMMIT, OFFSET_FETCH, FIND_COORDINATOR, JOIN_GROUP, HEARTBEAT, SYNC_GROUP = 8, 9, 10, 11, 12, 14
-CREATE_TOPICS, DELETE_TOPICS, CONSUMER_GROUP_HEARTBEAT = 19, 20, 68
+CREATE_TOPICS, DELETE_TOPICS, CONSUMER_GROUP_HEARTBEAT, SHARE_GROUP_HEARTBEAT = 19, 20, 68, 76
 MANY = 2000  # partitions of the topic "many"
 CREATED = 200  # partitions of each topic that is created
 
@@ -59,20 +62,59 @@ def quiet_member(port: int, seconds: float, results: multiprocessing.Queue[list[
     coordinator_is_ready(client, group + "-probe")
     generation, member = member_of(client, group)
     heartbeat = frame(HEARTBEAT, 0, string(group) + struct.pack(">i", generation) + string(member))
-    call(client, commit_request(group, generation, member, "quiet", range(1), 0))  # the first one makes its door
+
+    def commit(number: int) -> None:
+        answer = call(client, commit_request(group, generation, member, "quiet", range(1), number))
+        assert answer[-2:] == b"\0\0", answer
+
+    def beat(number: int) -> None:
+        answer = call(client, heartbeat)
+        assert answer[4:6] == b"\0\0", answer
+
+    commit(0)  # the first one makes its door
+    results.put(times_of(seconds, beat, commit))
+
+
+def quiet_consumer_member(port: int, seconds: float, results: multiprocessing.Queue[list[float]]) -> None:
+    """The same for a member of a consumer group."""
+    client, group, member = connect(port), f"quiet-{uuid.uuid4().hex}", uuid.uuid4().hex
+    coordinator_is_ready(client, group + "-probe")
+    epoch = joined(client, consumer_heartbeat(group, member, 0, "quiet"))
+
+    def beat(number: int) -> None:
+        assert member_epoch(call(client, consumer_heartbeat(group, member, epoch))) == epoch
+
+    def commit(number: int) -> None:
+        answer = call(client, consumer_commit(group, epoch, member, number))
+        assert answer[-5:] == bytes(5), answer  # the error code, and the tags of the partition, the topic and the response
+
+    commit(0)
+    results.put(times_of(seconds, beat, commit))
+
+
+def quiet_share_member(port: int, seconds: float, results: multiprocessing.Queue[list[float]]) -> None:
+    """Put the seconds of each heartbeat of a member of a share group into `results`."""
+    client, group, member = connect(port), f"quiet-{uuid.uuid4().hex}", uuid.uuid4().hex
+    coordinator_is_ready(client, group + "-probe")
+    epoch = joined(client, share_heartbeat(group, member, 0))
+
+    def beat(number: int) -> None:
+        assert member_epoch(call(client, share_heartbeat(group, member, epoch))) == epoch
+
+    results.put(times_of(seconds, beat))
+
+
+def times_of(seconds: float, *requests: Callable[[int], None]) -> list[float]:
+    """Do each of the requests RATE_PER_S times per second. Returns how long each took."""
     taken = []
     begun = time.perf_counter()
     for number in range(int(seconds * RATE_PER_S)):
         time.sleep(max(0.0, begun + number / RATE_PER_S - time.perf_counter()))
-        before = time.perf_counter()
-        answer = call(client, heartbeat)
-        taken.append(time.perf_counter() - before)
-        assert answer[4:6] == b"\0\0", answer
-        before = time.perf_counter()
-        answer = call(client, commit_request(group, generation, member, "quiet", range(1), number))
-        taken.append(time.perf_counter() - before)
-        assert answer[-2:] == b"\0\0", answer
-    results.put(taken)
+        for request in requests:
+            before = time.perf_counter()
+            request(number)
+            taken.append(time.perf_counter() - before)
+    return taken
 
 
 def creations(port: int, folder: Path) -> None:
@@ -112,11 +154,38 @@ def assignments(port: int, folder: Path) -> None:
         call(client, consumer_heartbeat(group, member, -1))
 
 
-def consumer_heartbeat(group: str, member: str, epoch: int) -> bytes:
-    """A join with a subscription to "many" (epoch 0), or anything else that says nothing more."""
+def joined(client: socket.socket, heartbeat: bytes) -> int:
+    """The member epoch, as soon as the partition of the group is loaded."""
+    while (answer := call(client, heartbeat))[9:11] in (b"\0\x0e", b"\0\x10"):
+        time.sleep(0.1)
+    return member_epoch(answer)
+
+
+def member_epoch(answer: bytes) -> int:
+    """Of the response to a heartbeat of a consumer group or a share group without an error."""
+    error, message, size = struct.unpack_from(">hBB", answer, 9)
+    assert (error, message) == (0, 0), answer
+    return int(struct.unpack_from(">i", answer, 12 + max(size, 1))[0])
+
+
+def consumer_commit(group: str, epoch: int, member: str, offset: int) -> bytes:
+    body = compact(group) + struct.pack(">i", epoch) + compact(member) + b"\0\2" + compact("quiet") + b"\2"
+    body += struct.pack(">iqi", 0, offset, -1) + compact("") + b"\0\0\0"
+    return frame(OFFSET_COMMIT, 9, body, flexible=True)
+
+
+def share_heartbeat(group: str, member: str, epoch: int) -> bytes:
+    """A join with a subscription to "quiet" (epoch 0), or a heartbeat that says nothing more."""
+    topics = b"\2" + compact("quiet") if epoch == 0 else b"\0"
+    body = compact(group) + compact(member) + struct.pack(">i", epoch) + b"\0" + topics + b"\0"
+    return frame(SHARE_GROUP_HEARTBEAT, 1, body, flexible=True)
+
+
+def consumer_heartbeat(group: str, member: str, epoch: int, topic: str = "many") -> bytes:
+    """A join with a subscription to the topic (epoch 0), or anything else that says nothing more."""
     joins = epoch == 0
     body = compact(group) + compact(member) + struct.pack(">i", epoch) + b"\0\0" + struct.pack(">i", 60000 if joins else -1)
-    body += (b"\2" + compact("many") if joins else b"\0") + b"\0" + (b"\1" if joins else b"\0") + b"\0"
+    body += (b"\2" + compact(topic) if joins else b"\0") + b"\0" + (b"\1" if joins else b"\0") + b"\0"
     return frame(CONSUMER_GROUP_HEARTBEAT, 0, body, flexible=True)
 
 
@@ -125,4 +194,5 @@ def compact(text: str) -> bytes:
     return bytes([len(text) + 1]) + text.encode()
 
 
+QUIET_MEMBERS = [quiet_member, quiet_consumer_member, quiet_share_member]
 GROUP_NEIGHBOURS = [creations, large_fetches, assignments]
