@@ -134,7 +134,7 @@ KIPS: Final[tuple[Kip, ...]] = (
     Kip(86, "SASL callback handlers", "partly", "Kafka's own of OAUTHBEARER; other Java classes cannot be loaded"),
     Kip(98, "Idempotent producers and transactions", "yes"),
     Kip(101, "Leader epochs for truncation", "yes"),
-    Kip(107, "DeleteRecords", "yes"),
+    Kip(107, "DeleteRecords", "yes", "in a cluster it waits for the followers, within limits: see cluster.md"),
     Kip(110, "zstd compression", "yes"),
     Kip(112, "Broker keeps running when one of several log directories fails", "yes"),
     Kip(113, "Moves between log directories", "yes"),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 from kafka_cy.protocol.at_first_use import bridge
 
 if TYPE_CHECKING:
+    from kafka_cy.api.delete_waits import DeleteWaits
     from kafka_cy.authorizer.authorizer import Authorizer
     from kafka_cy.base.slices import Slices
     from kafka_cy.cluster.acl_store import StoredAcls
@@ -210,6 +211,7 @@ class ApiContext:
         "config",
         "config_changes",
         "create_topics",
+        "delete_waits",
         "feature_changes",
         "groups",
         "log",
@@ -242,6 +244,7 @@ class ApiContext:
         transactions: TransactionCoordinator,
         share: ShareService,
         producer_ids: ProducerIds,
+        delete_waits: DeleteWaits,
         loop: ControlLoop,
         slices: Slices,
         broker_id: int,
@@ -266,6 +269,7 @@ class ApiContext:
         self.transactions = transactions
         self.share = share
         self.producer_ids = producer_ids
+        self.delete_waits = delete_waits
         self.loop = loop
         self.slices = slices  # long tasks of the loop
         self.broker_id = broker_id

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from kafka_cy.api.context import Request
+    from kafka_cy.api.delete_waits import DeleteWaits
     from kafka_cy.base.slices import Slices
     from kafka_cy.cluster.acl_store import StoredAcls
     from kafka_cy.cluster.config_changes import ConfigChanges
@@ -125,6 +126,10 @@ class WorksInSlices(Protocol):
 
 class DeletesRecords(ReadsCluster, WorksInSlices, Protocol):
     """Deletes records of partitions that a request may name in any number."""
+
+    @property
+    def delete_waits(self) -> DeleteWaits:
+        """The requests that wait until the followers have deleted."""
 
 
 class DescribesProducers(ReadsCluster, WorksInSlices, Protocol):

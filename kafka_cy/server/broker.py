@@ -74,6 +74,7 @@ class KafkaServer:
         self.transactions: Any = None
         self.share: Any = None
         self.producer_ids: Any = None
+        self.delete_waits: Any = None  # DeleteWaits
         self.metrics: Any = None
         self.state = STARTING
         self.lag: Any = None
@@ -307,6 +308,7 @@ class KafkaServer:
 
     def _start_control_plane(self) -> None:
         # After the reactors serve: until now only cold requests wait, for a few milliseconds of imports.
+        from kafka_cy.api.delete_waits import DeleteWaits
         from kafka_cy.server.coordinators import Coordinators
         from kafka_cy.server.dispatcher import Dispatcher
 
@@ -315,6 +317,7 @@ class KafkaServer:
             self._reserve_producer_ids,
             lambda error: self.log.repeated("error", "producer ids cannot be reserved", {"error": str(error)}),
         )
+        self.delete_waits = DeleteWaits(self.loop, Slices(self.loop, partial(self.on_error, "waiting DeleteRecords")))
         coordinators = self.coordinators = Coordinators(self)
         self.groups, self.transactions, self.share = coordinators.groups, coordinators.transactions, coordinators.share
         if self.lag is not None:
@@ -365,6 +368,7 @@ class KafkaServer:
             transactions=self.transactions,
             share=self.share,
             producer_ids=self.producer_ids,
+            delete_waits=self.delete_waits,
             loop=loop,
             slices=Slices(loop, partial(self.on_error, "a long request")),
             broker_id=self.config.broker_id,

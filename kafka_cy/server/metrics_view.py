@@ -211,6 +211,10 @@ class MetricsView:
             return None
         return {"denied": audit.denied, "dropped": audit.dropped, "acls": authorizer.image.acls}
 
+    def waiting_deletions(self) -> int:
+        waits = self._broker.delete_waits
+        return waits.count if waits is not None else 0
+
     def share_sessions(self) -> tuple[int, int]:
         share = self._broker.share
         return (len(share.sessions), share.sessions.partition_count) if share is not None else (0, 0)

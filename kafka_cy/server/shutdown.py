@@ -15,7 +15,7 @@ def shut_down(broker: KafkaServer) -> bool:
     """Stop every part that was started; the admin loop has ended. False: one failed to stop, and was logged."""
     # The coordinators answer requests that wait, such as JoinGroup, while the reactors still send responses.
     parts = [broker.groups, broker.transactions, broker.share, *broker.dispatchers, broker.producer_ids]
-    parts += [broker.client_telemetry, broker.lag, broker.otel]
+    parts += [broker.delete_waits, broker.client_telemetry, broker.lag, broker.otel]
     steps: list[Callable[[], object]] = [lambda: _end_loops(broker)]
     steps += [part.stop for part in parts if part is not None]
     if broker.arrangement is not None:

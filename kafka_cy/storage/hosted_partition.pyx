@@ -25,7 +25,8 @@ from kafka_cy.storage.partition cimport (
 from kafka_cy.storage.partition_follower cimport LeaderOffsets, partition_append_received, partition_become_follower
 from kafka_cy.storage.partition_leader cimport (
     FETCHED_MAY_JOIN, FollowerFetch, FollowerFetched, partition_become_leader, partition_follower_fetched, partition_joinable,
-    partition_lagging, partition_lead, partition_propose_isr, partition_set_adding, partition_set_replicas, partition_withdraw_isr,
+    partition_lagging, partition_lead, partition_low_watermark, partition_propose_isr, partition_set_adding,
+    partition_set_replicas, partition_withdraw_isr,
 )
 from kafka_cy.storage.storage_error cimport STORAGE_CORRUPT, STORAGE_NO_MEMORY, STORAGE_OFFSET_OUT_OF_RANGE
 from kafka_cy.storage.transaction_marker cimport MARKER_BYTES_MAX, MarkerFields, marker_write
@@ -36,6 +37,7 @@ from kafka_cy.storage.log_failure import STORAGE_ERROR_NAMES, StorageFailure
 
 cdef enum:
     LAGGING_MAX = 64            # of one partition that lagging() and joinable() name
+    LOW_WATERMARK_WAIT_NS = 1000000     # for the append mutex: an append to a slow disk may have it
 
 # The values of HostedPartition.state.
 STATE_ONLINE = PARTITION_ONLINE
@@ -373,8 +375,21 @@ cdef class HostedPartition:
         self.log = log
 
     def delete_records(self, offset):
-        """Raise the log start offset; -1 means the high watermark. Returns the new low watermark."""
+        """Raise the log start offset; -1 means the high watermark. Returns the new one."""
         return self.log.delete_records(self.high_watermark if offset == -1 else offset)
+
+    def low_watermark(self):
+        """The least log start offset of the leader and the followers that live: below it, the records are deleted everywhere. -1:
+        a follower has not told its own yet. None: it cannot be seen at this moment. Raises StorageFailure: this broker does not
+        lead, or the log has failed."""
+        cdef int64_t offset = -1
+        cdef bint is_known = False
+        cdef int error
+        with nogil:
+            error = partition_low_watermark(self.partition, LOW_WATERMARK_WAIT_NS, &offset, &is_known)
+        if error:
+            raise role_failure(self, error)
+        return offset if is_known else None
 
     @property
     def high_watermark(self):

@@ -69,6 +69,9 @@ cdef bint replica_is_caught_up(
 cdef int64_t replicas_high_watermark(
     const LeaderReplicas* replicas, const ReplicaRules* rules, int64_t own_offset, int64_t leader_end, int64_t now_ms
 ) noexcept nogil
+# The least log start offset of the replicas that live, the leader's `own_offset` included; UNKNOWN_OFFSET: one that lives has not
+# told its own yet. Kafka: Partition.lowWatermarkIfLeader.
+cdef int64_t replicas_low_watermark(const LeaderReplicas* replicas, int64_t own_offset) noexcept nogil
 # May this replica join the ISR now?
 cdef bint replica_may_join(
     const LeaderReplicas* replicas, const FollowerReplica* replica, int64_t high_watermark

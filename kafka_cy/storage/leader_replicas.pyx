@@ -154,6 +154,15 @@ cdef int64_t replicas_high_watermark(
     return offset
 
 
+cdef int64_t replicas_low_watermark(const LeaderReplicas* replicas, int64_t own_offset) noexcept nogil:
+    cdef int64_t offset = own_offset
+    cdef int32_t i
+    for i in range(replicas.count):
+        if is_alive(&replicas.others[i]):
+            offset = min(offset, replicas.others[i].start_offset)
+    return offset
+
+
 cdef bint replica_may_join(
     const LeaderReplicas* replicas, const FollowerReplica* replica, int64_t high_watermark
 ) noexcept nogil:

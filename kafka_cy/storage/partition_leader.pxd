@@ -41,6 +41,9 @@ cdef FollowerFetched partition_follower_fetched(Partition* partition, const Foll
 cdef FollowerFetched partition_follower_fetched_within(
     Partition* partition, const FollowerFetch* fetch, int64_t wait_ns
 ) noexcept nogil
+# The least log start offset of the replicas that live; -1: not all are known. `is_known` False: another thread has the append
+# mutex for longer than `wait_ns`. A StorageError if this broker does not lead.
+cdef int partition_low_watermark(Partition* partition, int64_t wait_ns, int64_t* offset, bint* is_known) noexcept nogil
 # Note that the controller is asked to change the ISR: add `broker_id`, or remove members (-1). False: not now, because another
 # change is in flight, or the epoch is another one.
 cdef bint partition_propose_isr(

@@ -9,13 +9,13 @@ from kafka_cy.base.posix cimport pthread_mutex_trylock
 from kafka_cy.base.timed_lock cimport mutex_lock_within
 from kafka_cy.storage.leader_replicas cimport (
     ISR_SETTLED, FollowerReplica, replica_fetched, replica_may_join, replicas_assign, replicas_find, replicas_lagging,
-    replicas_lead, replicas_propose, replicas_put, replicas_room, replicas_withdraw,
+    replicas_lead, replicas_low_watermark, replicas_propose, replicas_put, replicas_room, replicas_withdraw,
 )
 from kafka_cy.storage.log_epochs cimport log_assign_epoch_locked
-from kafka_cy.storage.log_struct cimport Log, log_end_offset
+from kafka_cy.storage.log_struct cimport Log, log_end_offset, log_start_offset
 from kafka_cy.storage.partition cimport (
-    PARTITION_ONLINE, advance_high_watermark, lock_log, partition_log, partition_role_error, partition_take_state,
-    partition_wake, replica_clock_ms, replica_lag_max_ms, unlock_log,
+    PARTITION_ONLINE, advance_high_watermark, lock_log, partition_check_leader, partition_log, partition_role_error,
+    partition_take_state, partition_wake, replica_clock_ms, replica_lag_max_ms, unlock_log,
 )
 from kafka_cy.storage.storage_error cimport STORAGE_NO_MEMORY
 
@@ -153,6 +153,21 @@ cdef FollowerFetched note_fetch(Partition* partition, Log* log, const FollowerFe
     elif replica_may_join(&partition.replicas, follower, partition.high_watermark):
         found |= FETCHED_MAY_JOIN
     return <FollowerFetched>found
+
+
+cdef int partition_low_watermark(Partition* partition, int64_t wait_ns, int64_t* offset, bint* is_known) noexcept nogil:
+    cdef Log* log = partition_log(partition)
+    cdef int error = partition_check_leader(partition, -1)
+    is_known[0] = False
+    if not error and atomic_load_i32(&partition.replicas.count) == 0:
+        offset[0] = log_start_offset(log)
+        is_known[0] = True
+    elif not error and lock_within(log, wait_ns):
+        error = partition_check_leader(partition, -1)
+        is_known[0] = log == partition_log(partition)       # else it was moved meanwhile
+        offset[0] = replicas_low_watermark(&partition.replicas, log_start_offset(log))
+        unlock_log(log)
+    return error
 
 
 cdef bint partition_propose_isr(

@@ -180,7 +180,7 @@ class BrokerCollector:
             "Heartbeat": members,  # each member's session has a deadline
             "Rebalance": states.get(("classic", "PreparingRebalance"), 0),
             "ElectLeader": 0,
-            "DeleteRecords": 0,
+            "DeleteRecords": self._view.waiting_deletions(),
             "topic": 0,
             "RemoteFetch": 0,
         }

@@ -104,6 +104,9 @@ class BrokerView(Protocol):
     def authorization(self) -> Mapping[str, int] | None:
         """denied: requests; dropped: lines that the audit log did not get; acls. None: there is no authorizer."""
 
+    def waiting_deletions(self) -> int:
+        """DeleteRecords requests that wait for followers."""
+
     def share_sessions(self) -> tuple[int, int]:
         """(share sessions, share partitions in all of them)."""
 

@@ -36,6 +36,10 @@ class FakePartition:
         """Advance the log start offset."""
         self.log_start_offset = offset
 
+    def low_watermark(self) -> int | None:
+        """There are no followers."""
+        return self.log_start_offset
+
 
 class FakeLogs:
     """Follows the metadata like Hosting."""
@@ -149,6 +153,7 @@ def make_context(overrides: dict[str, str] | None = None) -> ApiContext:
         transactions=none,
         share=none,
         producer_ids=ProducerIds(ProducerIdBlocks(metadata.store, 1).reserve),
+        delete_waits=none,
         loop=none,
         slices=AllAtOnce(),
         broker_id=1,

@@ -12,6 +12,7 @@ import pytest
 from kafka_cy.records import iterate_batches
 from kafka_cy.storage import checkpoints, log_loader, log_manager
 from kafka_cy.storage.hosted_partition import HostedPartition
+from kafka_cy.storage.live_brokers import set_live_brokers
 from kafka_cy.storage.log import PartitionLog, StorageFailure
 from kafka_cy.storage.log_copy import copy_log
 from kafka_cy.storage.partition import set_replica_lag_time_max_ms
@@ -217,6 +218,7 @@ def test_flush_messages_is_changed_while_an_append_waits_for_its_fsync(tmp_path:
     code = f"""
 from kafka_cy.storage.log_copy import copy_log
 from kafka_cy.storage.hosted_partition import HostedPartition
+from kafka_cy.storage.live_brokers import set_live_brokers
 {IN_THREADS}
 partition = HostedPartition(PartitionLog(folder, {{"flush.messages": 1}}, clean=True), "t", bytes(16), 0)
 disk.hang("fdatasync")
@@ -358,3 +360,37 @@ def test_an_epoch_that_began_earlier_after_a_truncation(tmp_path: Path) -> None:
     again = PartitionLog(str(folder), recovery_point=0)
     assert [again.epoch_of(offset) for offset in (0, 89, 90, 99, 100, 109)] == [4, 4, 5, 5, 5, 5]
     assert (again.end_offset_for_epoch(4), again.log_end_offset) == ((4, 90), 110)
+
+
+def test_the_low_watermark_is_what_all_that_live_have_deleted(tmp_path: Path) -> None:
+    partition = hosted(tmp_path, followers=[2, 3])
+    partition.append(batch(5))
+    for follower in (2, 3):
+        partition.follower_fetched(follower, 5)
+    partition.delete_records(4)
+    assert partition.low_watermark() == -1, "nobody has told"
+    partition.follower_fetched(2, 5, start_offset=4)
+    assert partition.low_watermark() == -1
+    partition.follower_fetched(3, 5, start_offset=2)
+    assert partition.low_watermark() == 2
+    set_live_brokers([1, 2])
+    try:
+        assert partition.low_watermark() == 4, "3 does not live"
+    finally:
+        set_live_brokers(range(16))
+    partition.follower_fetched(3, 5, start_offset=5)
+    assert partition.low_watermark() == 4, "the leader's own is the least"
+    partition.follow(1)
+    with pytest.raises(StorageFailure) as failed:
+        partition.low_watermark()
+    assert failed.value.code == NOT_LEADER
+
+
+def test_the_low_watermark_without_followers(tmp_path: Path) -> None:
+    partition = hosted(tmp_path)
+    partition.append(batch(5))
+    partition.delete_records(3)
+    assert partition.low_watermark() == 3
+    partition.retire("deleted")
+    with pytest.raises(StorageFailure):
+        partition.low_watermark()
