@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from kafka_cy.sizing.units import SECONDS_PER_DAY
 from kafka_cy.tools.client import REQUEST_TIMEOUT_S, ToolError, connect_admin, connect_consumer
 from kafka_cy.tools.exposition import Samples, scrape
+from kafka_cy.tools.measure_cluster import ClusterWatch
 from kafka_cy.tools.measured import Measured, disk_bytes
 
 if TYPE_CHECKING:
@@ -19,37 +20,69 @@ SAMPLED_RECORDS_MAX = 500
 SAMPLE_TIMEOUT_S = 10.0
 # Overhead of a record in addition to key, value and headers: lengths, offset and time deltas.
 RECORD_OVERHEAD_BYTES = 7
+# What only the metrics pages tell. The retention is that of the largest topics by the pages.
+OF_PAGES = (
+    "message_bytes", "compression_ratio", "peak_to_mean", "consumer_fan_out", "retention_days", "client_connections",
+    "file_descriptors",
+)  # fmt: skip
 
 
 def measure_broker(bootstrap_servers: str, metrics_urls: tuple[str, ...], seconds: float) -> Measured:
-    """Watch all brokers' metrics for `seconds`. Raises ToolError if one of them cannot be reached.
+    """Watch the brokers' metrics for `seconds`. Raises ToolError if one of them cannot be reached.
 
+    If the cluster has more brokers than there are URLs, the sums are those that Kafka's protocol tells of all brokers, and a
+    warning names the figures that only the pages have. No broker knows where the others' pages are.
     Compression is the uncompressed size of the largest topics' records relative to the bytes that brokers received.
     """
+    urls = tuple(dict.fromkeys(metrics_urls))
     admin = connect_admin(bootstrap_servers)
     measured = Measured()
-    first, last, peak_to_mean = _watch(metrics_urls, seconds)
-    messages, stored, sent, elapsed = _growth(first, last)
-    source = f"rate of {elapsed:.0f} s"
-    measured.add("messages_per_day", messages / elapsed * SECONDS_PER_DAY, source)
+    brokers = len(admin.list_topics(timeout=REQUEST_TIMEOUT_S).brokers)
+    cluster = ClusterWatch(admin, bootstrap_servers) if len(urls) < brokers else None
+    first, last, peak_to_mean = _watch(urls, seconds)
+    if cluster is None:
+        _add_sums(first, last, len(urls), measured)
+    else:
+        cluster.add_to(measured)
+    _, stored, sent, elapsed = _growth(first, last)
     measured.add("peak_to_mean", peak_to_mean, f"busiest second of {elapsed:.0f} s")
-    measured.add("consumer_fan_out", sent / stored if stored else None, f"bytes out / bytes in, {source}")
+    measured.add(
+        "consumer_fan_out", sent / stored if stored else None, f"bytes out / bytes in, rate of {elapsed:.0f} s"
+    )
     topics = _topics(admin, measured)
     _sizes(bootstrap_servers, last[1], topics, measured)
     _retention(admin, last[1], topics, measured)
+    measured.add_whole(
+        "client_connections", last[1].total("kafka_server_socketservermetrics_connection_count"), "connections now"
+    )
+    limits = [value for _, value in last[1].of("process_max_fds")]
+    measured.add_whole("file_descriptors", min(limits, default=None), "the processes' limit")
+    if cluster is not None:
+        _warn_of_pages(len(urls), brokers, measured)
+    return measured
+
+
+def _add_sums(first: Instant, last: Instant, brokers: int, measured: Measured) -> None:
+    """What all brokers together have, if the pages are those of all."""
+    messages, _, _, elapsed = _growth(first, last)
+    source = f"rate of {elapsed:.0f} s"
+    measured.add("messages_per_day", messages / elapsed * SECONDS_PER_DAY, source)
     used = last[1].total("kafka_log_log_size")
     measured.add("used_bytes", used, "log sizes of these brokers")
     if used:
         grown = used - first[1].total("kafka_log_log_size")
         measured.add("growth_bytes_per_day", grown / elapsed * SECONDS_PER_DAY, f"log sizes, {source}")
     total, usable = (list(last[1].of(f"kafkacy_log_dir_{name}_bytes")) for name in ("total", "usable"))
-    measured.add("disk_bytes", disk_bytes(total, usable, len(metrics_urls)), "file systems of the log directories")
-    measured.add_whole(
-        "client_connections", last[1].total("kafka_server_socketservermetrics_connection_count"), "connections now"
-    )
-    limits = [value for _, value in last[1].of("process_max_fds")]
-    measured.add_whole("file_descriptors", min(limits, default=None), "the processes' limit")
-    return measured
+    measured.add("disk_bytes", disk_bytes(total, usable, brokers), "file systems of the log directories")
+
+
+def _warn_of_pages(pages: int, brokers: int, measured: Measured) -> None:
+    names = [name for name in OF_PAGES if name in measured.values]
+    if names:
+        measured.warnings.append(
+            f"Measured of {pages} of {brokers} brokers only, because --metrics names no more: {', '.join(names)}. "
+            "All other measured figures are those of the whole cluster."
+        )
 
 
 Instant = tuple[float, Samples]

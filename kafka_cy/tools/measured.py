@@ -19,11 +19,12 @@ def disk_bytes(total: Sequence[LabelledValue], usable: Sequence[LabelledValue], 
 
 
 class Measured:
-    """Values by field name of `SizingInputs`, and a sentence on how each was measured."""
+    """Values by field name of `SizingInputs`, a sentence on how each was measured, and warnings of what they do not cover."""
 
     def __init__(self) -> None:
         self.values: dict[str, float | int] = {}
         self.notes: list[str] = []
+        self.warnings: list[str] = []
 
     def add(self, name: str, value: float | None, how: str) -> None:
         """Add a value unless it is missing, negative or not finite (a cluster without that load or that metric)."""

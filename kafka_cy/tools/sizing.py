@@ -43,7 +43,11 @@ def input_options(function: Callable[..., None]) -> Callable[..., None]:
 @click.option("--prometheus", metavar="URL", help="Measure the load of a cluster from its Prometheus.")
 @click.option("--window", default="7d", show_default=True, help="Time range of the Prometheus queries.")
 @click.option(
-    "--metrics", "urls", multiple=True, metavar="URL", help="Measure from a broker's /metrics; once for each broker."
+    "--metrics",
+    "urls",
+    multiple=True,
+    metavar="URL",
+    help="Measure from a broker's /metrics; once for each broker of the cluster.",
 )
 @click.option(
     "-b",
@@ -53,7 +57,7 @@ def input_options(function: Callable[..., None]) -> Callable[..., None]:
     show_default=True,
     envvar="KAFKA_BOOTSTRAP",
     metavar="HOST:PORT",
-    help="With --metrics: broker from which the topics and a sample of records are read.",
+    help="With --metrics: broker of the cluster, for its topics, a sample of records, and what pages do not tell.",
 )
 @click.option(
     "--watch",
@@ -96,6 +100,7 @@ def command(
     except SizingError as error:
         raise ToolError(str(error)) from error
     notes = measured.notes if measured else []
+    plan.warnings[:0] = measured.warnings if measured else []
     if output == "table" and out is None:
         print_plan(plan, notes)
         return
