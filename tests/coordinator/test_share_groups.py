@@ -234,6 +234,10 @@ def test_no_partitions_are_assigned_that_memory_has_no_room_for(monkeypatch: pyt
     monkeypatch.setattr(context.held, "bytes_max", context.held.member_bytes + 10_000)
     harness.beat("h", "M1", 0, ("big",))
     assert harness.share_group("h").states.partition_count() == 0 and len(harness.share_group("h").members) == 1
+    monkeypatch.setattr(context.held, "bytes_max", 1 << 30)
+    harness.beat("h", "M1", 2)
+    harness.loop.advance(1.1)
+    assert assigned(harness.beat("h", "M1", 2)) == {uuid.UUID(int=9): [*range(300)]}, "a later heartbeat has tried again"
 
 
 def test_requests_about_states_do_not_overtake_each_other(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,7 @@ from kafka_cy.storage.log import StorageFailure
 
 from .fakes import replayed, replicated
 from .looks import LOOKS, Id, Name, turns_of
-from .share_group_fakes import ShareCluster, ShareGroupHarness, assigned
+from .share_group_fakes import SST, ShareCluster, ShareGroupHarness, assigned
 
 TOPICS = 600
 PIECE = 20  # names and partitions of one step here
@@ -189,6 +189,37 @@ def test_a_topic_that_is_deleted_between_two_steps_leaves_no_state(
     assert IDS[0] not in turns.group.states.topic_ids()
     assert set(turns.group.states.initialized) == set(IDS[1:])
     turns.check()
+
+
+@pytest.mark.parametrize("turn", range(12))
+def test_a_topic_that_comes_while_states_are_being_stored_is_assigned(
+    turns: Turns, monkeypatch: pytest.MonkeyPatch, turn: int
+) -> None:
+    """The work on the states of another topic ends between two steps of the heartbeat that sees the new one."""
+    monkeypatch.setattr(share_groups, "LONG_HEARTBEAT", 0)
+    hosted, late = turns.harness.cluster.hosted[0], uuid.UUID(int=TOPICS + 1)
+
+    def store() -> None:
+        hosted.held, hosted.high_watermark = False, hosted.log_end_offset
+        turns.harness.coordinator.runtime.look()
+
+    hosted.held = True
+    turns.beat("a", 0, ["st", "late"])
+    for _ in turns.run():
+        pass
+    assert set(turns.group.states.initialized) == {SST} and turns.harness.coordinator.share.work.is_busy("g")
+    turns.harness.topic("late", late, 1)
+    turns.harness.loop.time_s += 1.1
+    turns.beat("a", turns.group.members["a"].member_epoch)
+    for number, _ in enumerate(turns.run()):
+        if number == turn:
+            store()
+    store()
+    for _ in range(3):
+        turns.settled(turns.beat("a", turns.group.members["a"].member_epoch))
+        turns.harness.loop.time_s += 1.1
+    assert turns.group.members["a"].assigned == {SST: {0, 1}, late: {0}}
+    assert turns.group.settled is not None
 
 
 @pytest.mark.parametrize("what", ["record", "log", "hash"])

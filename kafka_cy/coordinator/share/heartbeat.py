@@ -62,6 +62,14 @@ class Initialization(NamedTuple):
     record: Record
 
 
+class Missing(NamedTuple):
+    """Share partitions whose state is to be stored now, if there are any; and whether a heartbeat has to look again: it could
+    not look, or there was no room for what it found."""
+
+    to_initialize: Initialization | None
+    later: bool
+
+
 class Assigned(NamedTuple):
     """What a heartbeat does about the target assignment: its epoch afterwards, and the member's part."""
 
@@ -75,11 +83,13 @@ class Follows(NamedTuple):
     """What follows from a heartbeat and takes longer."""
 
     target: ShareTarget | None  # to be computed in slices
-    to_initialize: Initialization | None
+    missing: Missing
     epoch: int  # for the states
     topics_version: int  # with which the heartbeat began
 
 
+NOTHING_MISSING: Final = Missing(None, later=False)
+LATER: Final = Missing(None, later=True)
 StartWork = Callable[[ShareGroup, Follows], object]
 
 
@@ -147,20 +157,20 @@ class ShareGroupHeartbeat:
 
     def _missing(
         self, group: ShareGroup, names: Collection[str], records: list[Record]
-    ) -> Steps[Initialization | None]:
-        """The share partitions whose state is to be stored now, of the topics that members name after the heartbeat."""
+    ) -> Steps[Missing]:
+        """The share partitions without state, of the topics that members name after the heartbeat."""
         if self.is_busy(group.group_id):
-            return None
+            return LATER
         now_s, topics = self.context.loop.now(), self.context.topics
         missing = yield from in_work(lambda: uninitialized(group, names, topics, now_s))
         if not missing:
-            return None
+            return NOTHING_MISSING
         count = yield from in_work(lambda: sum(len(each.partitions) for each in missing.values()))
         if not self.context.has_room(group, PARTITION_BYTES * count):
-            return None
+            return LATER
         found = yield from in_work(partial(_initialization, group.group_id, group.states, missing))
         records.append(found.record)
-        return found
+        return Missing(found, later=False)
 
     def _old_member(self, group: ShareGroup, request: ShareHeartbeat) -> ShareMember:
         """The member as it is. Raises GroupError."""
@@ -273,7 +283,7 @@ class ShareGroupHeartbeat:
         if epochs.topics_version:
             group.topics_version = epochs.topics_version
         context.await_heartbeat(group, new)
-        is_settled = group.epoch == group.assignment_epoch and follows.to_initialize is None and not self.is_busy(group_id)
+        is_settled = group.epoch == group.assignment_epoch and follows.missing == NOTHING_MISSING
         if is_settled and not group.initialize_failures and self._covers(group, epochs, has_target=has_target):
             group.settled = (group.topics_version, group.epoch)
         self.start_work(group, follows)

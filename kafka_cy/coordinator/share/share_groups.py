@@ -150,8 +150,8 @@ class ShareGroups(ModernGroups):
     def _start_work(self, group: ShareGroup, follows: Follows) -> None:
         if follows.target is not None:
             self._assign_later(group, follows.target, partial(self.context.lines.assigned, group, SimpleAssignor.name))
-        if follows.to_initialize is not None:
-            self._initialize(group.group_id, follows.to_initialize, follows.epoch)
+        if follows.missing.to_initialize is not None:
+            self._initialize(group.group_id, follows.missing.to_initialize, follows.epoch)
             if follows.topics_version != self.context.topics.version:
                 self._forget_deleted(group)
 
