@@ -37,11 +37,15 @@ class WaitingRoles:
         ready: Callable[[], object],
         now_s: Callable[[], float],
     ) -> None:
-        """`is_unknown(topic)`: whether its settings still cannot be used. `ready()`: have some roles taken, see `begin`."""
+        """`is_unknown(topic)`: whether its settings still cannot be used.
+
+        `ready()`: some roles can be taken. It is called again only after `begin`, which may come much later.
+        """
         self._roles: dict[Key, Role] = {}
         self._due_s: dict[Key, float] = {}  # when those are taken again that were tried since their settings can be used
         self._is_unknown, self._later, self._ready, self._now_s = is_unknown, later, ready, now_s
         self._looks_later = False
+        self._has_told = False  # `ready` was called, and `begin` not yet
 
     def __len__(self) -> int:
         return len(self._roles)
@@ -76,6 +80,7 @@ class WaitingRoles:
 
     def begin(self) -> list[Role]:
         """Those that can be taken now. Each of them waits until it is dropped; else it is taken again some time later."""
+        self._has_told = False
         ready = self._find_ready()
         for role in ready:
             self._due_s[role.key] = self._now_s() + AFTER_FAULT_S
@@ -102,5 +107,6 @@ class WaitingRoles:
 
     def _look(self) -> None:
         self._looks_later = False
-        if self._find_ready():
+        if self._find_ready() and not self._has_told:
+            self._has_told = True
             self._ready()

@@ -154,6 +154,32 @@ def test_a_role_that_could_not_be_taken_is_taken_again_later(others: tuple[str, 
     assert subject.ready[3:] == [26 * AGAIN_S], "a later state is another one"
 
 
+def test_roles_that_are_ready_are_told_once() -> None:
+    """What takes them waits behind other requests, perhaps for long: no second one joins it."""
+    subject = Subject()
+    made = role("t")
+    assert subject.roles.put(made)
+    subject.look()
+    assert subject.roles.put(role("u"))
+    subject.look()
+    assert subject.ready == [AGAIN_S]
+    assert len(subject.roles.begin()) == 2
+    for _ in range(int(AFTER_FAULT_S / AGAIN_S) + 1):
+        subject.look()
+    assert len(subject.ready) == 2, "they were not taken, and are tried again"
+
+
+def test_roles_are_told_again_when_none_is_left_at_their_turn() -> None:
+    subject = Subject()
+    for _ in range(2):
+        assert subject.roles.put(role("t"))
+        subject.look()
+        subject.roles.drop(("t", 0))
+        assert subject.roles.begin() == []
+        subject.look()
+    assert len(subject.ready) == 2
+
+
 def test_a_role_is_taken_soon_when_its_settings_can_be_used_again() -> None:
     subject = Subject("t")
     waits = role("t")
