@@ -167,9 +167,9 @@ def make_context(overrides: dict[str, str] | None = None) -> ApiContext:
 
 def start(
     context: ApiContext, api_key: int, version: int, body: dict[str, Any] | bytes, handle: Any = None, authorizer: Any = None,
-    user: str | None = None,
+    user: str | None = None, **more: Any,
 ) -> KeptRequest:  # fmt: skip
-    """Send a request, encoded in this version; `responses` has what the handler has answered so far."""
+    """Send a request, encoded in this version; `responses` has what the handler has answered so far. `more`: see Request."""
     raw = bytearray()
     if isinstance(body, bytes):
         raw += body
@@ -187,6 +187,7 @@ def start(
         control=FakeControl(),
         authorizer=authorizer,
         user=user,
+        **more,
     )
     request.responses = []
     handle = handle or cold_handler(api_key)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,8 +14,10 @@ from kafka_cy.api import delete_waits
 from kafka_cy.api.delete_waits import LOOK_INTERVAL_S, DeleteWaits
 from kafka_cy.base.slices import AT_ONCE_MAX
 from kafka_cy.protocol.errors import ErrorCode
+from kafka_cy.server.long_requests import DECODED_BYTES_MAX, WAITING_CLIENT_BYTES_MAX, LongRequests
 from kafka_cy.storage.log import StorageFailure
 from tests.control.control_fakes import FakePartition, KeptRequest, call, make_context, start
+from tests.waiting import wait_until
 
 CREATE, DELETE_RECORDS = 19, 21
 TIMED_OUT = ErrorCode.REQUEST_TIMED_OUT
@@ -103,12 +108,11 @@ class Bench:
         for index, partition in enumerate(self.partitions):
             logs.partitions["t", index] = partition
 
-    def delete(self, *offsets: int, timeout_ms: int = 1000) -> KeptRequest:
-        """From the first partitions, below these offsets."""
+    def delete(self, *offsets: int, timeout_ms: int = 1000, **more: Any) -> KeptRequest:
+        """From the first partitions, below these offsets. `more`: see Request."""
         partitions = [{"partition_index": index, "offset": offset} for index, offset in enumerate(offsets)]
-        return start(
-            self.context, DELETE_RECORDS, 2, {"topics": [{"name": "t", "partitions": partitions}], "timeout": timeout_ms}
-        )
+        body = {"topics": [{"name": "t", "partitions": partitions}], "timeout": timeout_ms}
+        return start(self.context, DELETE_RECORDS, 2, body, **more)
 
     def look(self) -> None:
         self.loop.pass_time(LOOK_INTERVAL_S)
@@ -232,6 +236,32 @@ def test_many_partitions() -> None:
         partition.followers = 4
     bench.look()
     assert answered(request) == [(4, 0)] * (AT_ONCE_MAX + 1)
+
+
+def test_the_answer_to_a_large_one_takes_no_second_turn() -> None:
+    """It would wait behind other requests of its client, or find no place: the records are deleted, so it is answered."""
+    bench = Bench(AT_ONCE_MAX + 1)
+    soon: deque[Callable[[], object]] = deque()
+    loop: Any = SimpleNamespace(call_soon_threadsafe=lambda f, *arguments: soon.append(partial(f, *arguments)))
+    long = LongRequests(loop, lambda control: None, lambda request: None, lambda request, error: None)
+    try:
+        size = WAITING_CLIENT_BYTES_MAX // DECODED_BYTES_MAX
+        request = bench.delete(*[4] * (AT_ONCE_MAX + 1), body_size=size, long_requests=long.add)
+        control: Any = request.control
+        assert bench.waits.count == 1
+        while soon:
+            soon.popleft()()
+        others: list[Any] = []
+        for _ in range(2):
+            bench.delete(long_requests=long.add).respond_long(others.append)
+        assert len(others) == 1, "one is in work, and the other one waits"
+        for partition in bench.partitions:
+            partition.followers = 4
+        bench.look()
+        wait_until(lambda: control.payload or control.reason, "an answer")
+        assert control.reason is None
+    finally:
+        long.stop()
 
 
 def test_an_answer_does_not_change_when_its_time_ends_between_two_slices() -> None:
