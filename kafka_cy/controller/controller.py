@@ -129,7 +129,10 @@ class Controller:
         unanswered, self._unanswered = self._unanswered, {}
         self._of_brokers.clear()
         for refuse in unanswered.values():
-            refuse()
+            try:
+                refuse()
+            except Exception as error:  # noqa: BLE001 the others must be answered, too
+                self._event_failed("Resignation", error)
 
     def _event_failed(self, name: str, error: BaseException) -> None:
         if isinstance(error, TermEnded):

@@ -16,6 +16,7 @@ from kafka_cy.controller.nodes import (
 from kafka_cy.controller.partition_machine import Election
 from kafka_cy.controller.partition_state import LeaderAndIsr, ReplicaAssignment, TopicPartition
 from kafka_cy.controller.parts import Parts
+from kafka_cy.controller.term_store import TermEnded
 from kafka_cy.protocol.errors import ErrorCode
 
 PARTITIONS_PER_EVENT = 20  # reassignments begun before other events have their turn
@@ -171,11 +172,17 @@ class OperatorEvents:
 
         async def some() -> None:
             part = dict(left[:PARTITIONS_PER_EVENT])
+            try:
+                outcomes.update(await self._begin(part))
+                for partition in part:  # the node does not count any more for what a request asked for
+                    if partition in self._from_node and outcomes[partition].error is ErrorCode.NONE:
+                        await self._remove_from_node([partition])
+            except TermEnded:
+                raise  # Controller.resign answers
+            except Exception:
+                done(dict.fromkeys((each for each, _ in left), Outcome(ErrorCode.UNKNOWN_SERVER_ERROR)) | outcomes)
+                raise
             del left[:PARTITIONS_PER_EVENT]
-            outcomes.update(await self._begin(part))
-            for partition in part:  # the node does not count any more for what a request asked for
-                if partition in self._from_node and outcomes[partition].error is ErrorCode.NONE:
-                    await self._remove_from_node([partition])
             if left:
                 self._parts.put("ApiPartitionReassignment", some)
             else:

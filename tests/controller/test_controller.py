@@ -437,3 +437,38 @@ def test_protocol_versions_before_2_6_are_refused() -> None:
     for version in ("2.5", "old"):
         with pytest.raises(ValueError, match=r"inter\.broker\.protocol\.version"):
             _ = ControllerSettings(1, "R", version).versions
+
+
+def test_a_fault_in_one_answer_does_not_keep_the_others_from_theirs() -> None:
+    cluster = Cluster(THREE, {"t": [topic()]})
+    answers: list[Outcome] = []
+
+    def fail(outcome: Outcome) -> None:
+        raise ValueError
+
+    for done in (fail, answers.append):
+        cluster.controller.delete_topic("t", done)
+    cluster.controller.resign()
+    assert answers == [Outcome(ErrorCode.NOT_CONTROLLER)] and cluster.controller.numbers.failed_events == 1
+
+
+def test_a_fault_in_a_reassignment_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = Cluster(THREE, {"t": [topic()] * 50})
+    term = cluster.controller.term
+    assert term is not None
+    reassignments, answers = term.parts.reassignments, list[Any]()
+    check = reassignments.check
+
+    def failing(partition: TopicPartition, target: Any) -> Any:
+        if partition.partition == 30:
+            raise ValueError
+        return check(partition, target)
+
+    monkeypatch.setattr(reassignments, "check", failing)
+    cluster.controller.alter_reassignments({TopicPartition("t", index): (2, 1) for index in range(50)}, answers.append)
+    cluster.settle()
+    ((error, outcomes),) = answers
+    assert error == ErrorCode.NONE and len(outcomes) == 50
+    begun = {each.partition for each, outcome in outcomes.items() if outcome.error is ErrorCode.NONE}
+    assert begun == set(range(20)), "what was not begun, or of which it is not known"
+    assert {each.error for each in outcomes.values()} == {ErrorCode.NONE, ErrorCode.UNKNOWN_SERVER_ERROR}
