@@ -165,7 +165,7 @@ class Extension:
         except TooManyRecords:
             return RECORDS_PER_REQUEST_MAX + 1  # as many as it takes to refuse the request
         except TopicRefused as refused:
-            self._results[topic.name] = refused
+            self._results[topic.name] = refused.with_traceback(None)  # it would keep the frames
             return 0
         return len(self._planned[topic.name].assignment)
 

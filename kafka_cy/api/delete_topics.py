@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 
 STRICT_FROM: Final = 5  # KIP-599
+BOTH_WAYS: Final = "The provided topic name maps to an ID that was already supplied."
 
 
 @handler(api_key=20)
@@ -131,8 +132,7 @@ class Deletion:
             is_both = topic is not None and topic.name not in both_ways and (None, id_key(topic.id)) in ids
             if is_both and topic is not None and _denied(self._request, topic.name, topic) is None:
                 both_ways[topic.name] = id_key(topic.id)
-                message = "The provided topic name maps to an ID that was already supplied."
-                self._responses.append(_refused(name, topic.id, ErrorCode.INVALID_REQUEST, message))
+                self._responses.append(_refused(name, topic.id, ErrorCode.INVALID_REQUEST, BOTH_WAYS))
             if count % NAMES_AT_ONCE == 0:
                 yield
         refused_ids = set(both_ways.values())

@@ -135,9 +135,10 @@ def create(request: Request[Any], context: ChangesTopicsOfCluster) -> dict[str, 
         def respond(refused: Refused) -> None:
             ready(lambda: creation.response_of(refused))
 
-        add_task(
-            request, context.slices, creation.steps(), lambda: creation.pending.finish(request, respond, creation.write_lines)
-        )
+        def finish() -> None:
+            creation.pending.finish(request, len(creation._results), respond, creation.write_lines)
+
+        add_task(request, context.slices, creation.steps(), finish)
 
     request.respond_long(prepare)
     return None
@@ -157,9 +158,12 @@ class _Deletion(delete_topics.Deletion):
         context = cast("ChangesTopicsOfCluster", self._context)
         for count, each in enumerate(wanted):
             response = delete_topics._delete(*each, self._request, cast("Any", _Recorded(context)), self._quota)
+            name = str(response["name"])
+            if response["error_code"] is ErrorCode.NONE and name in self.pending:  # by name and by id: see _distinct
+                code, message = ErrorCode.INVALID_REQUEST, delete_topics.BOTH_WAYS
+                response = delete_topics._refused(name, response["topic_id"], code, message)
             self._responses.append(response)
             if response["error_code"] is ErrorCode.NONE:
-                name = str(response["name"])
                 self._deleted.append({"topic": name, "id": response["topic_id"]})
                 delete = context.member.controller.delete_topic
                 self.pending.add(name, 0, partial(delete, name), lambda known: known is None)
@@ -210,9 +214,10 @@ def delete(request: Request[Any], context: ChangesTopicsOfCluster) -> dict[str, 
         def respond(refused: Refused) -> None:
             ready(lambda: deletion.response_of(refused))
 
-        add_task(
-            request, context.slices, deletion.steps(), lambda: deletion.pending.finish(request, respond, deletion.write_lines)
-        )
+        def finish() -> None:
+            deletion.pending.finish(request, len(deletion._responses), respond, deletion.write_lines)
+
+        add_task(request, context.slices, deletion.steps(), finish)
 
     request.respond_long(prepare)
     return None
@@ -297,9 +302,10 @@ def extend(request: Request[Any], context: ChangesTopicsOfCluster) -> dict[str, 
         def respond(refused: Refused) -> None:
             ready(lambda: extension.response_of(refused))
 
-        add_task(
-            request, context.slices, extension.steps(), lambda: extension.pending.finish(request, respond, extension.write_lines)
-        )
+        def finish() -> None:
+            extension.pending.finish(request, len(extension._results), respond, extension.write_lines)
+
+        add_task(request, context.slices, extension.steps(), finish)
 
     request.respond_long(prepare)
     return None

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 TOPICS_AT_ONCE: Final = 16  # that the controller is asked for before it does what others want
 TOPIC_BYTES: Final = 2048  # that a topic keeps in memory until the controller has answered, without its partitions
+ROW_BYTES: Final = 1024  # that the result of a topic keeps in memory meanwhile, also of one that was refused
+DECODED_BYTES_MAX: Final = 20  # for each byte of a request
 TIMED_OUT: Final = TopicRefused(ErrorCode.REQUEST_TIMED_OUT, None)
 TOO_MANY: Final = TopicRefused(ErrorCode.REQUEST_TIMED_OUT, "Too many requests wait for the controller.")
 IsThere = Callable[["Topic | None"], bool]
@@ -45,7 +47,8 @@ def log_refusal(request: Request[Any], context: ChangesTopicsOfCluster) -> None:
 class PendingTopics:
     """Owner: the controller's thread. `add` what shall be asked for, then `finish`.
 
-    The response is given when the controller has answered and the metadata show what it did, or after the time-out.
+    The response is given when the controller has answered and the metadata show what it did, or after the time-out. The
+    request has its place among those that wait until both the controller has answered and the response is given.
     """
 
     def __init__(self, context: ChangesTopicsOfCluster, timeout: timedelta) -> None:
@@ -59,26 +62,38 @@ class PendingTopics:
         self._place: Place | None = None
         self._respond: Callable[[Refused], object] = lambda refused: None
         self._stored: Callable[[Refused], object] = lambda refused: None
+        self._request: Request[Any] | None = None
+
+    def __contains__(self, name: str) -> bool:
+        """Whether the topic was added."""
+        return name in self._left
 
     def add(self, name: str, size: int, ask: Ask, is_there: IsThere) -> None:
-        """One topic, for which `size` bytes are kept. `is_there(topic)`: the metadata show the change."""
+        """One topic that is not there yet, for which `size` bytes are kept. `is_there(topic)`: the metadata show the change."""
         self._size += TOPIC_BYTES + size
         self._asks.append((name, ask))
         self._left[name] = is_there
 
     def finish(
-        self, request: Request[Any], respond: Callable[[Refused], object], stored: Callable[[Refused], object]
+        self,
+        request: Request[Any],
+        rows: int,
+        respond: Callable[[Refused], object],
+        stored: Callable[[Refused], object],
     ) -> None:
         """Ask the controller. `stored(refused)`: it has answered everything. `respond(refused)`: also with what is late.
 
-        The request waits without its turn: others must not wait for the leaders of its topics.
+        `rows`: of the response, which are kept until then. The request waits without its turn: others must not wait for the
+        leaders of its topics.
         """
+        self._request = request
         self._respond, self._stored = request.guarded(respond), request.guarded(stored)
         if not self._asks:
             self._respond({})
             return
         timeout_ms = self._timeout / timedelta(milliseconds=1)
-        self._place = self._context.member.requests.begin(self._size, timeout_ms, self._over)
+        size = self._size + ROW_BYTES * rows + DECODED_BYTES_MAX * request.body_size
+        self._place = self._context.member.requests.begin(size, timeout_ms, request.guarded(self._over))
         if self._place is None:
             log_refusal(request, self._context)
             self._respond(dict.fromkeys(self._left, TOO_MANY))
@@ -88,11 +103,29 @@ class PendingTopics:
 
     def _ask_some(self) -> Iterator[None]:
         """One step, which the next follows when these are answered."""
+        self._guarded(self._ask_piece)()
+        yield
+
+    def _guarded(self, function: Callable[..., object]) -> Callable[..., None]:
+        """`function`; a fault in it ends the request, and its place, for nothing else may end it any more."""
+        request, place = self._request, self._place
+        assert request is not None and place is not None
+
+        def call(*arguments: Any) -> None:
+            try:
+                function(*arguments)
+            except Exception:
+                self._asks.clear()
+                place.end()
+                raise
+
+        return request.guarded(call)
+
+    def _ask_piece(self) -> None:
         piece = [self._asks.popleft() for _ in range(min(len(self._asks), TOPICS_AT_ONCE))]
         self._unanswered = len(piece)
         for name, ask in piece:
-            ask(partial(self._answered, name))
-        yield
+            ask(self._guarded(partial(self._answered, name)))
 
     def _answered(self, name: str, outcome: Outcome) -> None:
         is_there = self._left.pop(name)
@@ -110,14 +143,20 @@ class PendingTopics:
     def _all_answered(self) -> None:
         place = self._place
         assert place is not None
-        place.end()
+        place.answered()
         self._stored(self._refused)
         if place.is_over:
-            return
-        if has_passed(self._timeout):
-            self._waited(list(self._made))  # nobody waits: the work goes on, whether it is there already or not
+            place.end()
+        elif has_passed(self._timeout):
+            self._shown(list(self._made))  # nobody waits: the work goes on, whether it is there already or not
         else:
-            self._context.member.waits.wait(self._made, place.left_ms, self._waited)
+            self._context.member.waits.wait(self._made, place.left_ms, self._shown)
+
+    def _shown(self, late: Sequence[str]) -> None:
+        """The metadata show everything but these."""
+        if self._place is not None:
+            self._place.end()
+        self._waited(late)
 
     def _over(self) -> None:
         """The time-out. The controller goes on."""

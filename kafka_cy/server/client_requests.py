@@ -37,8 +37,12 @@ class Place:
         self.is_over = True
         self._tell()
 
+    def answered(self) -> None:
+        """The controller has done everything, or refused it: no time-out any more. What is kept counts until `end`."""
+        self._timer.cancel()
+
     def end(self) -> None:
-        """The controller has done everything, or refused it."""
+        """The controller has done everything, or refused it, and nothing is kept any more."""
         if self._is_held:
             self._is_held = False
             self._timer.cancel()

@@ -37,7 +37,7 @@ def test_a_topic_that_is_refused_at_once_is_answered(gives_ids: bool) -> None:
         done([])
 
     controller = SimpleNamespace(create_topic=create_topic, gives_topic_ids=gives_ids)
-    place = SimpleNamespace(end=lambda: None, is_over=False, left_ms=1000.0)
+    place = SimpleNamespace(answered=lambda: None, end=lambda: None, is_over=False, left_ms=1000.0)
     requests = SimpleNamespace(begin=lambda size, timeout_ms, over: place)
     member = SimpleNamespace(controller=controller, waits=SimpleNamespace(wait=wait), requests=requests)
     body = SimpleNamespace(topics=[], timeout=timedelta(seconds=1), validate_only=False)
@@ -55,8 +55,8 @@ def test_a_topic_that_is_refused_at_once_is_answered(gives_ids: bool) -> None:
     for _ in creation._create_all():
         pass
     answers: list[Any] = []
-    ended: Any = SimpleNamespace(guarded=lambda done: done, end_turn=lambda: None)
-    creation.pending.finish(ended, lambda refused: answers.append(creation.response_of(refused)), creation.write_lines)
+    ended: Any = SimpleNamespace(guarded=lambda done: done, end_turn=lambda: None, body_size=100)
+    creation.pending.finish(ended, 2, lambda refused: answers.append(creation.response_of(refused)), creation.write_lines)
     answered = answers[0]["topics"]
     assert [(each["name"], int(each["error_code"])) for each in answered] == [("a", 36), ("b", 0)]
     assert (answered[1]["topic_id"].int == 0) is not gives_ids, "inter.broker.protocol.version below 2.8 has none"
