@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from kafka_cy.base.slices import Work
 from kafka_cy.coordinator.consumer.assignors.range import RangeAssignor
 from kafka_cy.coordinator.consumer.assignors.uniform import UniformAssignor
 from kafka_cy.coordinator.modern.assignment import GroupSpec, MemberSpec, Partitions
@@ -34,6 +35,8 @@ def longest_and_all_ms(make: Callable[[], Iterator[object]]) -> tuple[float, flo
             before = time.thread_time()
             step = next(steps, over)
             took = time.thread_time() - before
+            if isinstance(step, Work):
+                step.run()  # a broker does this on another thread
             longest, total = max(longest, took), total + took
             if step is over:
                 break
@@ -60,7 +63,7 @@ def consumer_row(assignor: Any, members: int, partitions: int, topics: int, *, d
         group(lambda name: before[name], names[members // 10 :]),
     ):
         found.append(longest_and_all_ms(lambda later=later: assignor.assign(later, {})))  # type: ignore[misc]
-    return row(f"{assignor.name}, {topics} topics{', different subscriptions' * different}", found)
+    return row(f"{assignor.name}, {members} members, {topics} topics{', different' * different}", found)
 
 
 def streams_row(members: int, tasks: int) -> str:
@@ -82,6 +85,9 @@ def main() -> None:
         for topics in (1, 100):
             for different in (False, True):
                 print(consumer_row(assignor, members, partitions, topics, different=different), flush=True)
+    for different in (False, True):  # of one partition each
+        few = max(10, members // 100)
+        print(consumer_row(UniformAssignor(), few, partitions, partitions, different=different), flush=True)
     print(streams_row(members, partitions))
 
 

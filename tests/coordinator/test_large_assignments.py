@@ -53,8 +53,9 @@ class Lines:
 
     def steps(self, task: Iterator[object]) -> None:
         over = object()
-        while self(lambda: next(task, over)) is not over:
-            pass
+        while (step := self(lambda: next(task, over))) is not over:
+            if isinstance(step, slices.Work):
+                step.run()
 
 
 def assigned_by(assignor: Any, group: GroupSpec) -> dict[str, Partitions]:
@@ -87,6 +88,17 @@ def test_steps_of_an_assignor(assignor: Any, topics: int, different: bool) -> No
     assert max(sizes) - min(sizes) <= 1 + (assignor.name == "range") * (topics + different)
     assigned_by(assignor, group(lambda name: everything if name == "m1" else {}, names))
     assigned_by(assignor, group(first.__getitem__, names[MEMBERS // 10 :]))
+
+
+@pytest.mark.parametrize("different", [False, True])
+def test_steps_of_the_uniform_assignor_over_many_small_topics(different: bool) -> None:
+    """A tenth of the members leaves: hardly a topic has a free partition."""
+    ids = [uuid.UUID(int=number) for number in range(2 * PARTITIONS)]
+    counts, topics = dict.fromkeys(ids, 1), frozenset(ids)
+    reads = {f"m{number}": topics if number or not different else topics - {ids[0]} for number in range(10)}
+    first = assigned_by(UniformAssignor(), GroupSpec({name: MemberSpec(None, reads[name], {}) for name in reads}, counts))
+    left = {name: MemberSpec(None, reads[name], first[name]) for name in list(reads)[:-1]}
+    assigned_by(UniformAssignor(), GroupSpec(left, counts))
 
 
 def test_steps_of_the_streams_assignor() -> None:

@@ -45,8 +45,9 @@ class Assignor(Protocol):
 
     name: str
 
-    def assign(self, group: GroupSpec, result: dict[str, Partitions]) -> Iterator[None]:
-        """Put the partitions of each member into `result`, by member id. Each step takes less than about a millisecond."""
+    def assign(self, group: GroupSpec, result: dict[str, Partitions]) -> Iterator[object]:
+        """Put the partitions of each member into `result`, by member id. A task for slices: each step takes less than about a
+        millisecond, or is a Work."""
 
 
 STEP_ITEMS = 256  # members or partitions that an assignor handles in one step

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Collection, Generator, Iterator
 from heapq import heapify, heappop, heappush, heapreplace
 
+from kafka_cy.base.slices import in_work
 from kafka_cy.coordinator.modern.assignment import STEP_ITEMS, GroupSpec, Partitions, frozen_steps
 
 ROUNDS_MAX = 16  # over all topics, when subscriptions differ: as in Kafka
@@ -25,7 +26,7 @@ class UniformAssignor:
 
     name = "uniform"
 
-    def assign(self, group: GroupSpec, result: dict[str, Partitions]) -> Iterator[None]:
+    def assign(self, group: GroupSpec, result: dict[str, Partitions]) -> Iterator[object]:
         if not group.members:
             return iter(())
         return _same_topics(group, result) if group.is_homogeneous() else _Different(group).assign(result)
@@ -104,6 +105,10 @@ def _find_unassigned(group: GroupSpec, free: deque[tuple[uuid.UUID, int]]) -> It
             if steps > STEP_ITEMS:
                 steps = 0
                 yield
+        steps += 1
+        if steps > STEP_ITEMS:
+            steps = 0
+            yield
 
 
 class _Different:
@@ -116,24 +121,29 @@ class _Different:
         self.subscribers: dict[uuid.UUID, list[int]] = {}
         self.owners: dict[uuid.UUID, list[int]] = {}
 
-    def assign(self, result: dict[str, Partitions]) -> Iterator[None]:
+    def assign(self, result: dict[str, Partitions]) -> Iterator[object]:
         yield from self._keep()
-        topic_ids = sorted(self.subscribers, key=self._order)
+        topic_ids, shared = yield from in_work(self._ordered)
         for topic_id in topic_ids:
             yield from self._assign_free(topic_id)
-            yield
-        yield from self._balance([topic_id for topic_id in topic_ids if len(self.subscribers[topic_id]) > 1])
+            yield None
+        yield from self._balance(shared)
         found: list[dict[uuid.UUID, list[int]]] = [{} for _ in self.member_ids]
         for topic_id, owners in self.owners.items():
             for partition, owner in enumerate(owners, 1):
                 found[owner].setdefault(topic_id, []).append(partition - 1)
                 if partition % STEP_ITEMS == 0:
-                    yield
-            yield
+                    yield None
+            yield None
         for place, (member_id, partitions) in enumerate(zip(self.member_ids, found, strict=True)):
             result[member_id] = yield from frozen_steps(partitions)
             if place % STEP_ITEMS == 0:
-                yield
+                yield None
+
+    def _ordered(self) -> tuple[list[uuid.UUID], list[uuid.UUID]]:
+        """The topics, and those with more than one subscriber."""
+        topic_ids = sorted(self.subscribers, key=self._order)
+        return topic_ids, [topic_id for topic_id in topic_ids if len(self.subscribers[topic_id]) > 1]
 
     def _order(self, topic_id: uuid.UUID) -> tuple[float, int, uuid.UUID]:
         """Topics with the most partitions for each subscriber come first."""
