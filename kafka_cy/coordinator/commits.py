@@ -7,11 +7,10 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from functools import partial
 
 from kafka_cy.base.slices import at_once
-from kafka_cy.coordinator import committed_offsets
 from kafka_cy.coordinator.commit_request import CommitRequest
 from kafka_cy.coordinator.group_counts import GroupCounts
 from kafka_cy.coordinator.group_limits import GroupLimits
-from kafka_cy.coordinator.offsets.commit import OffsetCommit, Response
+from kafka_cy.coordinator.offsets.commit import OffsetCommit, Refused, Response
 from kafka_cy.coordinator.offsets.prepared import PreparedCommit
 from kafka_cy.coordinator.responders import RespondCommit, respond_offsets
 from kafka_cy.coordinator.runtime.result import CoordinatorResult
@@ -20,10 +19,8 @@ from kafka_cy.coordinator.state_machine import GroupStateMachine
 from kafka_cy.protocol.errors import ErrorCode
 
 Producer = tuple[int, int]  # producer id and epoch
-Refuse = Callable[[str], object]  # told the group whose offsets have no room
-Operation = Callable[[PreparedCommit | None, GroupStateMachine, Refuse | None], CoordinatorResult[Response]]
+Operation = Callable[[PreparedCommit | None, GroupStateMachine, Refused], CoordinatorResult[Response]]
 Steps = Generator[object, None, CoordinatorResult[Response]]
-PIECE_OFFSETS = 250  # that one step compares with what is stored
 LONG_OFFSETS = 1000  # a commit with more of them is prepared and replayed in slices; it keeps its place in its group's line
 
 
@@ -68,16 +65,14 @@ class Commits:
         def operation(state: GroupStateMachine) -> Steps:
             if not found:
                 return CoordinatorResult(response=(ErrorCode.UNKNOWN_SERVER_ERROR, {}))
-            return (yield from self._checked(found[0], partial(self._commit, found[0]), prepared, state))
+            return (yield from self._checked(found[0], None, partial(self._commit, found[0]), prepared, state))
 
         self._runtime.write_long(group_id, operation, partial(respond_offsets, respond), prepare())
 
     def _commit(
-        self, request: CommitRequest, prepared: PreparedCommit | None, state: GroupStateMachine, refuse: Refuse | None
+        self, request: CommitRequest, prepared: PreparedCommit | None, state: GroupStateMachine, refused: Refused
     ) -> CoordinatorResult[Response]:
-        if request.group_id not in state.groups and self._limits.is_full(request.group_id):
-            return CoordinatorResult(response=(ErrorCode.POLICY_VIOLATION, {}))
-        result = self._counts.committed(self._offset_commit.commit(state.groups, request, prepared, refuse=refuse))
+        result = self._counts.committed(self._offset_commit.commit(state.groups, request, prepared, refused))
         if result.records:
             result.apply = partial(state.commits_from_now_on, request.group_id, result.apply)
         return result
@@ -88,16 +83,16 @@ class Commits:
         """TxnOffsetCommit of a producer (id, epoch). `check` tells why its transaction does not take the offsets, or NONE."""
 
         def operation(
-            prepared: PreparedCommit | None, state: GroupStateMachine, refuse: Refuse | None
+            prepared: PreparedCommit | None, state: GroupStateMachine, refused: Refused
         ) -> CoordinatorResult[Response]:
             error = check()
             if error:
                 return CoordinatorResult(response=(error, {}))
-            if request.group_id not in state.groups and self._limits.is_full(request.group_id):
+            result = self._offset_commit.commit(state.groups, request, prepared, refused)
+            if result.records and not state.pending.has_room(producer[0], len(result.records)):
+                self._limits.refuse_pending(request.group_id, state.pending.held)
                 return CoordinatorResult(response=(ErrorCode.POLICY_VIOLATION, {}))
-            if not state.pending.has_room(producer[0], len(request.partitions)):
-                return CoordinatorResult(response=(ErrorCode.POLICY_VIOLATION, {}))
-            result = self._counts.committed(self._offset_commit.commit(state.groups, request, prepared, refuse=refuse))
+            result = self._counts.committed(result)
             result.producer = producer
             return result
 
@@ -105,7 +100,7 @@ class Commits:
 
     def _write(self, request: CommitRequest, producer: Producer | None, operation: Operation, respond: RespondCommit) -> None:
         """Run the operation of a commit; one of many offsets is prepared and replayed in slices."""
-        checked = partial(self._checked, request, operation)
+        checked = partial(self._checked, request, producer, operation)
         done = partial(respond_offsets, respond)
         if not LONG_OFFSETS < len(request.partitions) <= self._offset_commit.offsets_max():
             self._runtime.write(request.group_id, lambda state: at_once(checked(None, state)), done)
@@ -115,11 +110,15 @@ class Commits:
         self._runtime.write_long(request.group_id, partial(checked, prepared), done, steps)
 
     def _checked(
-        self, request: CommitRequest, operation: Operation, prepared: PreparedCommit | None, state: GroupStateMachine
-    ) -> Steps:
-        """`operation`, which refuses offsets without room, and after which no offset of a deleted topic is left."""
-        has_room = yield from _has_room(request, state)
-        result = operation(prepared, state, None if has_room else self._limits.refuse_offsets)
+        self, request: CommitRequest, producer: Producer | None, operation: Operation, prepared: PreparedCommit | None,
+        state: GroupStateMachine,
+    ) -> Steps:  # fmt: skip
+        """`operation`, which stores no offset without room, and after which no offset of a deleted topic is left."""
+        refused = yield from self._offset_commit.without_room(request, state.groups.get(request.group_id))
+        if refused and prepared is not None:
+            prepared = PreparedCommit()  # once more, without them
+            yield from self._offset_commit.prepare(request, producer, prepared, self._runtime.compression, refused)
+        result = operation(prepared, state, refused)
         if result.records and request.topic_ids:
             result.apply = partial(self._committed, request.topic_ids, result.apply)
         return result
@@ -143,16 +142,3 @@ class Commits:
             yield
         if deleted:
             self._topics_deleted(deleted)
-
-
-def _has_room(request: CommitRequest, state: GroupStateMachine) -> Generator[object, None, bool]:
-    """Whether the offsets may be stored. Beyond the limit, those may that take no more memory. One request may go beyond it."""
-    if not committed_offsets.are_full():
-        return True
-    group = state.groups.get(request.group_id)
-    for number, each in enumerate(request.partitions, 1):
-        if group is None or not group.offsets.has_room(each.topic, each.partition, each.metadata):
-            return False
-        if number % PIECE_OFFSETS == 0:
-            yield None
-    return True

@@ -105,7 +105,9 @@ class GroupCoordinator:
         }  # fmt: skip
         self.join_group = JoinGroup(self.rebalancer, self.members_max)
         self.sync_group = SyncGroup(self.rebalancer)
-        self.offset_commit = OffsetCommit(loop, int(config["offset.metadata.max.bytes"]), self.runtime.batch_bytes_max)
+        self.offset_commit = OffsetCommit(
+            loop, self.limits, int(config["offset.metadata.max.bytes"]), self.runtime.batch_bytes_max
+        )
         self._deleted_topics = DeletedTopics(self._remove_offsets_of)
         self.counts = GroupCounts()
         self._commits = Commits(self.runtime, self.offset_commit, self.counts, self.limits, self.topics_deleted)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from kafka_cy.coordinator import committed_offsets
+from kafka_cy.coordinator.offsets.pending import PendingOffsetsHeld
 from kafka_cy.coordinator.runtime.limit_line import LimitLine
 
 GROUPS_MAX = 1_000_000
@@ -30,12 +31,13 @@ class GroupLimits:
         """`log` writes a warning line."""
         self.groups = 0
         self.bytes = 0
-        self.refused = {"groups": 0, "offsets": 0}  # requests, by what was full
+        self.refused = {"groups": 0, "offsets": 0, "pending": 0}  # requests, by what was full
         self._bytes_max = int(config["kafkacy.groups.max.bytes"])
         self._offset_bytes_max = int(config["kafkacy.committed.offsets.max.bytes"])
         committed_offsets.set_bytes_max(self._offset_bytes_max)
         self._groups_line = LimitLine(log, now_s)
         self._offsets_line = LimitLine(log, now_s)
+        self._pending_line = LimitLine(log, now_s)
 
     def changed(self, group_id: str, change: int) -> None:
         """The group came (1) or went (-1)."""
@@ -54,9 +56,17 @@ class GroupLimits:
         return True
 
     def refuse_offsets(self, group_id: str) -> None:
-        """A commit of the group is refused because there is no room for its offsets."""
+        """A commit of the group is refused, or a part of it, because there is no room for its offsets."""
         self.refused["offsets"] += 1
         self._offsets_line.write(
             "committed offsets take too much memory: commits that need more get POLICY_VIOLATION",
             group=group_id[:200], bytes=committed_offsets.held_bytes(), bytes_max=self._offset_bytes_max,
+        )  # fmt: skip
+
+    def refuse_pending(self, group_id: str, held: PendingOffsetsHeld) -> None:
+        """A commit in a transaction is refused because of the limits of `offsets.pending`."""
+        self.refused["pending"] += 1
+        self._pending_line.write(
+            "open transactions have too many offsets, or one of them has: commits in them get POLICY_VIOLATION",
+            group=group_id[:200], offsets=held.count, bytes=held.bytes,
         )  # fmt: skip

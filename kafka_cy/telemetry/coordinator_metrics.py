@@ -46,7 +46,7 @@ def group_memory(numbers: GroupNumbers) -> Iterable[Metric]:
     yield gauge("kafkacy_group_bytes", "Memory of groups, without their members and offsets", numbers.group_bytes)
     yield gauge("kafkacy_committed_offset_bytes", "Memory of committed offsets", numbers.offset_bytes)
     text = "Requests refused because there is no memory for more groups or offsets"
-    samples = [({"limit": name}, float(numbers.refused.get(name, 0))) for name in ("groups", "offsets")]
+    samples = [({"limit": name}, float(numbers.refused.get(name, 0))) for name in ("groups", "offsets", "pending")]
     yield family("counter", "kafkacy_group_requests_refused", text, samples)
 
 

@@ -19,7 +19,7 @@ class GroupNumbers(NamedTuple):
     open_groups: int = 0  # groups with a door: reactors store their commits or respond to their heartbeats
     group_bytes: int = 0
     offset_bytes: int = 0
-    refused: Mapping[str, int] = NONE  # requests, by what was full: "groups", "offsets"
+    refused: Mapping[str, int] = NONE  # requests, by what was full: "groups", "offsets", "pending"
 
 
 class ShareGroupNumbers(NamedTuple):

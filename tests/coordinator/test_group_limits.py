@@ -15,12 +15,16 @@ from kafka_cy.coordinator.commit_request import CommitPartition, CommitRequest
 from kafka_cy.coordinator.commits import LONG_OFFSETS
 from kafka_cy.coordinator.committed_offsets import CommittedOffsets
 from kafka_cy.coordinator.group_limits import GroupLimits, group_bytes
+from kafka_cy.coordinator.offsets import pending
+from kafka_cy.coordinator.offsets.pending import PendingOffsetsHeld
 from kafka_cy.coordinator.records import CommittedOffset
 from kafka_cy.protocol.errors import ErrorCode
 
 from .consumer_fakes import ConsumerHarness
 from .direct_commits import Direct
 from .fakes import CONFIG, Harness
+from .share_group_fakes import ShareGroupHarness
+from .streams_fakes import StreamsHarness
 
 NONE, POLICY_VIOLATION = ErrorCode.NONE, ErrorCode.POLICY_VIOLATION
 LONG, WIDE = "l" * 32_000, "\u20ac" * 10_000
@@ -56,7 +60,7 @@ def test_group_ids_are_limited_in_bytes() -> None:
     assert harness.commit(group="n") == POLICY_VIOLATION
     assert harness.join("n")[0]["error_code"] == POLICY_VIOLATION
     assert harness.join_consumer("n", "a")["error_code"] == POLICY_VIOLATION
-    assert limits.refused == {"groups": 3, "offsets": 0}
+    assert limits.refused == {"groups": 3, "offsets": 0, "pending": 0}
     joined = harness.join(groups[1])
     harness.loop.advance(2)
     assert harness.commit(group=groups[0], offset=6) == 0 == joined[0]["error_code"]
@@ -80,7 +84,29 @@ def test_what_was_acknowledged_is_loaded_beyond_the_limits() -> None:
     assert loaded.commit(group="n") == POLICY_VIOLATION
     assert loaded.commit(group=group_of(0), partition=1) == POLICY_VIOLATION
     assert loaded.commit(group=group_of(0), offset=7) == 0
-    assert loaded.coordinator.limits.refused == {"groups": 1, "offsets": 1}
+    assert loaded.coordinator.limits.refused == {"groups": 1, "offsets": 1, "pending": 0}
+
+
+@pytest.mark.parametrize("kind", [ConsumerHarness, ShareGroupHarness, StreamsHarness])
+def test_a_heartbeat_that_begins_no_group_gets_the_error_of_kafka(kind: Any) -> None:
+    harness = kind(kafkacy_groups_max_bytes=1)
+    refused = harness.coordinator.limits.refused
+    for epoch in (7, -1):
+        assert harness.beat("n", "a", epoch)["error_code"] == ErrorCode.GROUP_ID_NOT_FOUND
+    assert refused["groups"] == 0
+    joins = {
+        ConsumerHarness: lambda: harness.join_consumer("n", "a"), ShareGroupHarness: lambda: harness.beat("n", "a", 0, ["st"]),
+        StreamsHarness: lambda: harness.join_streams("n", "a"),
+    }  # fmt: skip
+    assert joins[kind]()["error_code"] == POLICY_VIOLATION and refused["groups"] == 1
+
+
+def test_a_commit_that_begins_no_group_gets_the_error_of_kafka() -> None:
+    harness = Harness(kafkacy_groups_max_bytes=1)
+    assert harness.commit(generation=7) == ErrorCode.GROUP_ID_NOT_FOUND
+    assert harness.commit(generation=7, new=False) == ErrorCode.ILLEGAL_GENERATION
+    assert harness.coordinator.limits.refused["groups"] == 0
+    assert harness.commit() == POLICY_VIOLATION
 
 
 def test_the_log_tells_once_a_minute() -> None:
@@ -90,10 +116,13 @@ def test_the_log_tells_once_a_minute() -> None:
     for _ in range(3):
         assert limits.is_full(LONG)
         limits.refuse_offsets(LONG)
-    assert [set(fields) for _, fields in lines] == [{"group", "groups", "bytes", "bytes_max"}, {"group", "bytes", "bytes_max"}]
+        limits.refuse_pending(LONG, PendingOffsetsHeld())
+    assert [set(fields) for _, fields in lines] == [
+        {"group", "groups", "bytes", "bytes_max"}, {"group", "bytes", "bytes_max"}, {"group", "offsets", "bytes"}
+    ]  # fmt: skip
     assert all(len(fields["group"]) == 200 for _, fields in lines)
     now[0] = 61
-    assert limits.is_full("g") and len(lines) == 3
+    assert limits.is_full("g") and len(lines) == 4
 
 
 # -- offsets --
@@ -159,7 +188,36 @@ def test_the_coordinator_stores_no_offset_beyond_the_limit(count: int) -> None:
     assert harness.commit(group="n") == POLICY_VIOLATION and harness.coordinator.group_count == 1
 
 
-def test_offsets_in_transactions_are_refused_beyond_the_limit(direct: Direct) -> None:
+@pytest.mark.parametrize("codec", [0, 4])
+@pytest.mark.parametrize("count", [3, LONG_OFFSETS + 500])
+def test_partitions_of_a_commit_that_are_known_are_stored_beyond_the_limit(count: int, codec: int) -> None:
+    harness = Harness(offsets_topic_compression_codec=codec)
+    assert commit(harness, request(count)) == 0
+    fill()
+    too_large = ErrorCode.OFFSET_METADATA_TOO_LARGE
+    known = [CommitPartition("ct", None, partition, 9, -1, None) for partition in range(count)]
+    metadata_of_new = {count: None, count + 1: "m" * 5000, count + 2: ""}
+    new = [CommitPartition("ct", None, partition, 9, -1, metadata) for partition, metadata in metadata_of_new.items()]
+    found: list[Any] = []
+    asked = request(0)._replace(partitions=[new[0], *known, *new[1:]])
+    harness.coordinator.commit(asked, lambda *response: found.append(response))
+    while not found:
+        harness.loop.advance(0.01)
+    ((error, errors),) = found
+    assert error == 0 and {partition for (_, partition), each in errors.items() if not each} == set(range(count))
+    assert [errors["ct", partition] for partition in metadata_of_new] == [POLICY_VIOLATION, too_large, POLICY_VIOLATION]
+    assert harness.coordinator.limits.refused["offsets"] == 1
+    loaded = harness.reload()
+    loaded.loop.advance(1)
+    for each in (harness, loaded):
+        stored = each.group().offsets["ct"]
+        assert {partition: value.offset for partition, value in stored.items()} == dict.fromkeys(range(count), 9)
+    fill()
+    assert commit(harness, asked._replace(partitions=[*known, new[1]])) == too_large
+    assert harness.coordinator.limits.refused["offsets"] == 1, "too large metadata takes no room"
+
+
+def test_offsets_in_transactions_are_refused_beyond_the_limit(direct: Direct, monkeypatch: pytest.MonkeyPatch) -> None:
     direct.open()
     fill()
 
@@ -173,6 +231,11 @@ def test_offsets_in_transactions_are_refused_beyond_the_limit(direct: Direct) ->
         return found
 
     assert commit_in_transaction(1) == [POLICY_VIOLATION]
+    refused = direct.harness.coordinator.limits.refused
+    assert refused == {"groups": 0, "offsets": 1, "pending": 0}
+    monkeypatch.setattr(pending, "PENDING_OFFSETS_MAX", 0)
+    assert commit_in_transaction(0) == [POLICY_VIOLATION] and refused["pending"] == 1
+    monkeypatch.undo()
     assert commit_in_transaction(0) == [NONE]
     direct.end_transaction(5, committed=True)
     assert direct.offsets()["ct"][0].offset == 7 and 1 not in direct.offsets()["ct"]

@@ -23,8 +23,8 @@ KEYS: Final[tuple[Entry, ...]] = (
      "minutes whether there is a subscription."),
     ("kafkacy.committed.offsets.max.bytes", "LONG", "1073741824", "read-only", ("at_least", 1048576), "MEDIUM", "coordinator",
      "Memory limit for the committed offsets of all groups that this broker coordinates. An offset takes 100 to 500 bytes, and its "
-     "metadata. Beyond it, commits that need more memory get POLICY_VIOLATION; those for partitions that the group has committed "
-     "before go on. Apache Kafka has no such limit."),
+     "metadata. Beyond it, the partitions of a commit that need more memory get POLICY_VIOLATION; those that the group has "
+     "committed before go on. Apache Kafka has no such limit."),
     ("kafkacy.connection.max.control.requests", "INT", "1", "read-only", ("between", 1, 1024), "MEDIUM", "server",
      "Maximum number of requests of one connection that a control thread holds at once (requests for topics, "
      "configurations and groups). With 1, as in Kafka, the next request is read after the previous one was answered. With more, "

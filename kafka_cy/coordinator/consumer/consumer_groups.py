@@ -88,7 +88,8 @@ class ConsumerGroups(ModernGroups):
             return self._size(request) > LONG_HEARTBEAT
 
         beat = partial(self.heartbeats.steps, request=request)
-        self._beat_in_steps(request.group_id, beat, error_response, respond, is_long=is_long)
+        joins = request.member_epoch == 0
+        self._beat_in_steps(request.group_id, beat, error_response, respond, joins=joins, is_long=is_long)
 
     def _size(self, request: HeartbeatRequest) -> int:
         """How many names and topics the heartbeat has to look at."""

@@ -57,15 +57,16 @@ class ModernGroups(ABC):
 
     def _beat_in_steps(
         self, group_id: str, beat: Callable[[Mapping[str, Group]], BeatSteps], refuse: Refuse, respond: Respond, *,
-        is_long: Callable[[], bool],
+        joins: bool, is_long: Callable[[], bool],
     ) -> None:  # fmt: skip
         """Let the task `beat` look at the groups; `respond` gets its response when its records are stored.
 
-        `is_long` tells whether it is done in slices, and other operations on the group wait.
+        `joins`: it creates the group, if there is none. `is_long` tells whether it is done in slices, and other operations on
+        the group wait.
         """
 
         def operation(state: Any) -> BeatSteps:
-            if group_id not in state.groups and self.is_full(group_id):
+            if joins and group_id not in state.groups and self.is_full(group_id):
                 return CoordinatorResult(response=refuse(ErrorCode.POLICY_VIOLATION))
             return (yield from beat(state.groups))
 

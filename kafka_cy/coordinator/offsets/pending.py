@@ -65,7 +65,7 @@ class PendingOffsets:
 
     def __init__(self, group_of: GroupOf, held: PendingOffsetsHeld) -> None:
         self._group_of = group_of
-        self._held = held
+        self.held = held
         self._by_producer: dict[int, _Transaction] = {}
 
     def has_room(self, producer_id: int, added: int) -> bool:
@@ -74,8 +74,8 @@ class PendingOffsets:
         of_transaction = transaction.count if transaction is not None else 0
         return (
             of_transaction + added <= PENDING_OF_TRANSACTION_MAX
-            and self._held.count + added <= PENDING_OFFSETS_MAX
-            and self._held.bytes + added * PENDING_OFFSET_BYTES <= PENDING_BYTES_MAX
+            and self.held.count + added <= PENDING_OFFSETS_MAX
+            and self.held.bytes + added * PENDING_OFFSET_BYTES <= PENDING_BYTES_MAX
         )
 
     def add(self, producer_id: int, group: Group, key: OffsetKey, value: CommittedOffset, offset: int) -> None:
@@ -103,8 +103,8 @@ class PendingOffsets:
         size = change * each.held_bytes
         transaction.count += change
         transaction.bytes += size
-        self._held.count += change
-        self._held.bytes += size
+        self.held.count += change
+        self.held.bytes += size
 
     def overtaken(self, group: Group, key: OffsetKey, offset: int) -> None:
         """The record at `offset` is the committed offset now: pending ones from before it will not count."""
@@ -161,8 +161,8 @@ class PendingOffsets:
     def release(self) -> None:
         """The partition is unloaded: its offsets no longer count for the limit."""
         for transaction in self._by_producer.values():
-            self._held.count -= transaction.count
-            self._held.bytes -= transaction.bytes
+            self.held.count -= transaction.count
+            self.held.bytes -= transaction.bytes
 
     def newest_commit_ms(self, group: Group, key: OffsetKey) -> int | None:
         """When the newest pending offset of the partition was sent, in wall-clock ms; None if there is none that counts."""

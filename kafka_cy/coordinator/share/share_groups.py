@@ -108,7 +108,8 @@ class ShareGroups(ModernGroups):
             return self._size(request) > LONG_HEARTBEAT
 
         beat = partial(self.heartbeats.steps, request=request)
-        self._beat_in_steps(request.group_id, beat, error_response, respond, is_long=is_long)
+        joins = request.member_epoch == 0
+        self._beat_in_steps(request.group_id, beat, error_response, respond, joins=joins, is_long=is_long)
 
     def _size(self, request: ShareHeartbeat) -> int:
         """How many names and partitions the heartbeat has to look at; it counts no further than LONG_HEARTBEAT names."""

@@ -80,7 +80,8 @@ class StreamsGroups(ModernGroups):
         def is_long() -> bool:
             return self._size(request) > AT_ONCE_MAX
 
-        self._beat_in_steps(request.group_id, beat, error_response, respond, is_long=is_long)
+        joins = request.member_epoch == 0
+        self._beat_in_steps(request.group_id, beat, error_response, respond, joins=joins, is_long=is_long)
 
     def _size(self, request: StreamsHeartbeat) -> int:
         """How many names and tasks the heartbeat has to look at; rows of endpoints count as names."""
