@@ -73,11 +73,12 @@ Where both answer the same request, kafka-cy gives Kafka's answer, with these ex
   has at most 1,000 characters, a request at most 10,000 changes (then POLICY_VIOLATION). Of several mistakes in one entry, the
   first one in the request is answered. A request with the name of a host waits for the DNS, without delaying others.
 - **Limits of the group coordinator**: 1,000,000 groups, or `kafkacy.groups.max.bytes` of memory (then POLICY_VIOLATION for new
-  ones), `kafkacy.committed.offsets.max.bytes` of memory for committed offsets (then POLICY_VIOLATION for commits that need more;
-  those for partitions that the group has committed before go on), 100,000 member ids that were given out and not used yet, and
-  512 MiB of members with their ids and partitions, for classic and for consumer groups each (then GROUP_MAX_SIZE_REACHED).
-  When the memory is used up, consumer groups and share groups with more than 32 partitions also keep the assignment that they have
-  instead of a larger one. Kafka has no such limits.
+  ones), `kafkacy.committed.offsets.max.bytes` of memory for committed offsets (then POLICY_VIOLATION for the partitions of a commit
+  that need more; those that the group has committed before go on), 1,000,000 offsets and 1 GiB of memory in open transactions and
+  50,000 of a transaction in one partition of `__consumer_offsets` (then POLICY_VIOLATION for the whole TxnOffsetCommit), 100,000
+  member ids that were given out and not used yet, and 512 MiB of members with their ids and partitions, for classic and for
+  consumer groups each (then GROUP_MAX_SIZE_REACHED). When the memory is used up, consumer groups and share groups with more than
+  32 partitions also keep the assignment that they have instead of a larger one. Kafka has no such limits.
 - **Consumer groups**: a target assignment of more than 1,000 members and partitions is computed between other requests and
   stored when it is ready. Kafka computes it within the heartbeat that needs it, and all other requests wait. Which of
   equal members gets an extra partition differs; Kafka goes by the order of Java's hash tables. Regular expressions are
