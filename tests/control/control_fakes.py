@@ -184,11 +184,10 @@ def start(
         listener_index=0,
         connection_id=1,
         body=decode_request(api_key, version, bytes(raw)),
-        body_size=len(raw),
         control=FakeControl(),
         authorizer=authorizer,
         user=user,
-        **more,
+        **{"body_size": len(raw), **more},
     )
     request.responses = []
     handle = handle or cold_handler(api_key)
