@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -151,6 +152,22 @@ def test_no_turn_of_a_request_about_offsets_looks_at_many_topics(turns: Turns) -
     }
     turns.check()
     assert set(turns.group.states.initialized) == {IDS[-1]}
+
+
+@pytest.mark.parametrize("name", ["no", "big", None])
+def test_no_turn_looks_at_many_partitions_of_a_few_topics_to_show_offsets(turns: Turns, name: str | None) -> None:
+    count, topic_id = slices.AT_ONCE_MAX + 1, uuid.UUID(int=TOPICS + 1)
+    turns.harness.topic("big", topic_id, count)
+    turns.alter({"big": dict.fromkeys(range(count), 5)})
+    found: list[Any] = []
+    describe = partial(turns.harness.coordinator.share_offsets.describe, "g", respond=lambda *each: found.append(each))
+    describe({name: range(count)} if name else None)
+    assert not found and len(turns.harness.loop.threads or ()) == 1
+    known = ("big", topic_id, DescribedOffset(5))
+    topic, its_id, offset = ("no", None, DescribedOffset()) if name == "no" else known
+    assert turns.settled(found) == (ErrorCode.NONE, {topic: (its_id, dict.fromkeys(range(count), offset))})
+    describe({topic: [7]})
+    assert found[1:] == [(ErrorCode.NONE, {topic: (its_id, {7: offset})})], "one partition is looked at at once"
 
 
 def test_requests_that_come_between_two_steps_wait(turns: Turns) -> None:

@@ -101,7 +101,7 @@ class ShareOffsets:
         if error or requests is None:
             respond(error or ErrorCode.COORDINATOR_NOT_AVAILABLE, {})
             return
-        is_long = len(states) + len(asked or ()) > AT_ONCE_MAX
+        is_long = has_many(asked or {}, AT_ONCE_MAX) or _has_many_states(states)
         asking: list[_Asking] = []
 
         def look() -> Generator[object, None, None]:
@@ -319,3 +319,8 @@ class ShareOffsets:
             finish(GroupFailure(error) if error else deletion.found)
 
         self.groups.store_deleted(group_id, deletion.names.keys(), errors, stored)
+
+
+def _has_many_states(states: StateTopics) -> bool:
+    """Whether they have more than AT_ONCE_MAX partitions."""
+    return len(states) > AT_ONCE_MAX or sum(len(each.partitions) for each in states.values()) > AT_ONCE_MAX
