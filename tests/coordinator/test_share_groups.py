@@ -83,6 +83,23 @@ def test_a_full_group_and_full_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     assert harness.alter("more", {"st": {0: 1, 1: 1}}) == GroupFailure(ErrorCode.POLICY_VIOLATION)
 
 
+def test_memory_of_states_is_given_back_when_they_are_deleted() -> None:
+    harness = ShareGroupHarness()
+    held = harness.coordinator.share.context.held
+    for group in ("offsets", "topic", "group"):
+        harness.alter(group, {"st": {0: 1, 1: 1}})
+    assert held.member_bytes == 6 * PARTITION_BYTES
+    assert harness.delete_offsets("offsets", "st") == {"st": DeletedTopic(SST)}
+    assert held.member_bytes == 4 * PARTITION_BYTES
+    shards, harness.states.runtime.shards = harness.states.runtime.shards, {}
+    hosted, harness.cluster.states = harness.cluster.states, {}
+    assert harness.delete_group("group") == ErrorCode.NOT_COORDINATOR  # it stays, without states
+    assert held.member_bytes == 2 * PARTITION_BYTES
+    harness.cluster.states, harness.states.runtime.shards = hosted, shards
+    harness.delete_topic("st")
+    assert held.member_bytes == 0
+
+
 def test_kinds_of_groups_do_not_mix() -> None:
     harness = ShareGroupHarness()
     harness.settle("g")

@@ -281,7 +281,8 @@ class ShareOffsets:
                 return CoordinatorResult(response=GroupFailure(ErrorCode.NON_EMPTY_GROUP, NOT_EMPTY))
             names = asked if group.states_recorded else ()
             deletion = yield from in_work(partial(self._deletion, group_id, group.states, names))
-            return CoordinatorResult([deletion.record] if group.states_recorded else [], deletion)
+            records = [deletion.record] if group.states_recorded else []
+            return CoordinatorResult(records, deletion, partial(self.groups.context.count, group))
 
         def begun(error: ErrorCode, response: GroupFailure | _Deletion | None) -> None:
             if isinstance(response, _Deletion) and response.partitions:

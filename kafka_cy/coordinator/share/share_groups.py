@@ -321,7 +321,8 @@ class ShareGroups(ModernGroups):
             if error:
                 return CoordinatorResult(response=(error, {}))
             partitions, record = yield from in_work(partial(look, group.states))
-            return CoordinatorResult([record] if group.states_recorded else [], (ErrorCode.NONE, partitions))
+            records = [record] if group.states_recorded else []
+            return CoordinatorResult(records, (ErrorCode.NONE, partitions), partial(self.context.count, group))
 
         def begun(error: ErrorCode, response: tuple[ErrorCode, dict[uuid.UUID, list[int]]] | None) -> None:
             error = error if response is None else response[0]
@@ -355,7 +356,8 @@ class ShareGroups(ModernGroups):
             if state.groups.get(group.group_id) is not group:
                 return Nothing()
             states = group.states
-            return Nothing([(yield from in_work(lambda: states.without(topic_ids).record(group.group_id)))])
+            record = yield from in_work(lambda: states.without(topic_ids).record(group.group_id))
+            return Nothing([record], apply=partial(self.context.count, group))
 
         if has_many_states(group):
             self.runtime.write_long(group.group_id, operation)
