@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kafka_cy.api.alter_partition_reassignments import reassignment_denied
 from kafka_cy.api.authorization import CLUSTER_DENIED, denied, may_cluster
@@ -18,7 +18,7 @@ from kafka_cy.controller.partition_state import ReplicaAssignment, TopicPartitio
 from kafka_cy.protocol.errors import ErrorCode
 
 if TYPE_CHECKING:
-    from kafka_cy.api.context import Request
+    from kafka_cy.api.context import Make, Request
     from kafka_cy.api.roles import ChangesTopicsOfCluster
     from kafka_cy.cluster.topics import Topic
     from kafka_cy.server.client_requests import Place
@@ -30,16 +30,32 @@ LATE: Mapping[str, Any] = {"error_code": ErrorCode.REQUEST_TIMED_OUT, "error_mes
 NOT_NEEDED = "Leader election not needed for topic partition."
 
 
+class _Waiting(NamedTuple):
+    """A request that waits for the controller, without its turn: the place counts what it keeps."""
+
+    place: Place
+    respond: Callable[[Make], object]  # the response to a long request is built on the other thread nevertheless
+
+
 def _begin(
     request: Request[Any], context: ChangesTopicsOfCluster, partitions: int, refuse: Callable[[], dict[str, Any]]
-) -> Place | None:
-    """A place among those that wait for the controller; None: there is none. `refuse`: the response after the time-out, too."""
-    size = DECODED_BYTES_MAX * request.body_size + PARTITION_BYTES * partitions
-    over = request.guarded(lambda: request.respond(refuse()))
+) -> _Waiting | None:
+    """None: there is no place among those that wait for the controller. `refuse`: the response after the time-out, too."""
+    size, turn = DECODED_BYTES_MAX * request.body_size + PARTITION_BYTES * partitions, request.turn
+
+    def respond(make: Make) -> None:
+        if turn is None:
+            request.respond(make())
+        else:
+            turn.build(request, make)
+
+    over = request.guarded(lambda: respond(refuse))
     place: Place | None = context.member.requests.begin(size, request.body.timeout / timedelta(milliseconds=1), over)
     if place is None:
         log_refusal(request, context)
-    return place
+        return None
+    request.end_turn()
+    return _Waiting(place, respond)
 
 
 def _by_topic(partitions: Mapping[TopicPartition, Any]) -> dict[str, list[tuple[int, Any]]]:
@@ -62,10 +78,10 @@ def elect(request: Request[Any], context: ChangesTopicsOfCluster) -> dict[str, A
     if body.topic_partitions is not None:
         asked = [TopicPartition(each.topic, index) for each in body.topic_partitions for index in each.partitions]
     refuse = partial(election_refused, body, LATE)
-    place = _begin(request, context, len(asked or ()), refuse)
-    if place is None:
+    waiting = _begin(request, context, len(asked or ()), refuse)
+    if waiting is None:
         return refuse()
-    timeout_ms, ending = body.timeout / timedelta(milliseconds=1), place
+    timeout_ms, (place, respond) = body.timeout / timedelta(milliseconds=1), waiting
 
     def elected(answer: tuple[ErrorCode, Mapping[TopicPartition, Outcome]]) -> None:
         error, outcomes = answer
@@ -80,15 +96,16 @@ def elect(request: Request[Any], context: ChangesTopicsOfCluster) -> dict[str, A
         }
 
         def waited(late: Sequence[str]) -> None:
+            place.end()
             for each in leaders:
                 if each.topic in late:
                     found[each] = Outcome(ErrorCode.REQUEST_TIMED_OUT)
-            request.respond(_election_response(error, found))
+            respond(lambda: _election_response(error, found))
 
         waits = {topic: _are_leaders(dict(expected)) for topic, expected in _by_topic(leaders).items()}
-        context.member.waits.wait(waits, min(timeout_ms, ending.left_ms), waited)
+        context.member.waits.wait(waits, min(timeout_ms, place.left_ms), waited)
 
-    controller.elect_leaders(asked, kind == UNCLEAN, request.guarded(place.ending(elected)))
+    controller.elect_leaders(asked, kind == UNCLEAN, request.guarded(place.answering(elected)))
     return None
 
 
@@ -143,8 +160,7 @@ def reassign(request: Request[Any], context: ChangesTopicsOfCluster) -> dict[str
             else:
                 wanted[partition] = target
 
-    def begun(answer: tuple[ErrorCode, Mapping[TopicPartition, Outcome]]) -> None:
-        error, outcomes = answer
+    def response(error: ErrorCode, outcomes: Mapping[TopicPartition, Outcome]) -> dict[str, Any]:
         responses = [
             {
                 "name": topic,
@@ -155,21 +171,24 @@ def reassign(request: Request[Any], context: ChangesTopicsOfCluster) -> dict[str
             }
             for topic, partitions in _by_topic({**outcomes, **refused} if error is ErrorCode.NONE else {}).items()
         ]
-        request.respond(
-            {
-                "allow_replication_factor_change": may_resize,
-                "error_code": error,
-                "error_message": None,
-                "responses": responses,
-            }
-        )
+        return {
+            "allow_replication_factor_change": may_resize,
+            "error_code": error,
+            "error_message": None,
+            "responses": responses,
+        }
 
     def refuse() -> dict[str, Any]:
         return {**LATE, "allow_replication_factor_change": may_resize, "responses": []}
 
-    place = _begin(request, context, len(wanted), refuse)
-    if place is None:
+    waiting = _begin(request, context, len(wanted) + len(refused), refuse)
+    if waiting is None:
         return refuse()
+    place, respond = waiting
+
+    def begun(answer: tuple[ErrorCode, Mapping[TopicPartition, Outcome]]) -> None:
+        respond(lambda: response(*answer))
+
     context.member.controller.alter_reassignments(wanted, request.guarded(place.ending(begun)))
     return None
 
@@ -187,8 +206,7 @@ def list_reassignments(request: Request[Any], context: ChangesTopicsOfCluster) -
     if request.body.topics is not None:
         asked = [TopicPartition(topic.name, index) for topic in request.body.topics for index in topic.partition_indexes]
 
-    def listed(answer: tuple[ErrorCode, Mapping[TopicPartition, ReplicaAssignment]]) -> None:
-        error, found = answer
+    def response(error: ErrorCode, found: Mapping[TopicPartition, ReplicaAssignment]) -> dict[str, Any]:
         topics = [
             {
                 "name": topic,
@@ -204,13 +222,18 @@ def list_reassignments(request: Request[Any], context: ChangesTopicsOfCluster) -
             }
             for topic, partitions in _by_topic(found).items()
         ]
-        request.respond({"error_code": error, "error_message": None, "topics": topics})
+        return {"error_code": error, "error_message": None, "topics": topics}
 
     def refuse() -> dict[str, Any]:
         return {**LATE, "topics": []}
 
-    place = _begin(request, context, len(asked or ()), refuse)
-    if place is None:
+    waiting = _begin(request, context, len(asked or ()), refuse)
+    if waiting is None:
         return refuse()
+    place, respond = waiting
+
+    def listed(answer: tuple[ErrorCode, Mapping[TopicPartition, ReplicaAssignment]]) -> None:
+        respond(lambda: response(*answer))
+
     context.member.controller.list_reassignments(asked, request.guarded(place.ending(listed)))
     return None

@@ -58,6 +58,22 @@ class Place:
 
         return call
 
+    def answering(self, answered: Callable[[T], object]) -> Callable[[T], None]:
+        """As `ending`, but what is kept counts until `answered` ends this later, or raises."""
+
+        def call(answer: T) -> None:
+            self.answered()
+            if self.is_over:
+                self.end()
+                return
+            try:
+                answered(answer)
+            except Exception:
+                self.end()
+                raise
+
+        return call
+
 
 class ClientRequests:
     """Owner: the controller's thread. Limits: REQUESTS_MAX and BYTES_MAX."""

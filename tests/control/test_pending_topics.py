@@ -12,7 +12,7 @@ import pytest
 from control_fakes import KeptRequest, start
 from test_change_pieces import CREATE, DELETE, EXTEND
 from test_change_pieces import context as context
-from test_client_requests import HANDLERS, TOPIC_HANDLERS, Silent, name_of
+from test_client_requests import ALL, ELECT, HANDLERS, TOPIC_HANDLERS, Silent, body_of, name_of
 from test_client_requests import silent as silent
 
 from kafka_cy.cluster.topics import PartitionMetadata, Topic
@@ -61,7 +61,7 @@ class Unseen:
             self.waits.append((timeout_ms, lambda: done([])))
 
 
-@pytest.mark.parametrize("api_key", list(TOPIC_HANDLERS))
+@pytest.mark.parametrize("api_key", [*TOPIC_HANDLERS, ELECT])
 def test_a_request_counts_until_the_metadata_show_what_was_done(
     silent: Silent, monkeypatch: pytest.MonkeyPatch, api_key: int
 ) -> None:
@@ -109,3 +109,47 @@ def test_a_fault_ends_the_request_and_its_place(
     silent.answer_all()
     assert list(map(str, faults)) == [where]
     assert (silent.requests.count, silent.requests.bytes, silent.timers) == (0, 0, [])
+
+
+class Turn:
+    """The turn of a long request, whose responses another thread builds."""
+
+    def __init__(self) -> None:
+        self.is_over = False
+        self.makes: list[Callable[[], Any]] = []
+
+    def build(self, request: Any, make: Callable[[], Any]) -> None:
+        self.makes.append(make)
+
+    def end(self) -> None:
+        self.is_over = True
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+@pytest.mark.parametrize("api_key", ALL)
+def test_a_long_request_waits_without_its_turn(silent: Silent, api_key: int, is_late: bool) -> None:
+    turn = Turn()
+    version, body = body_of(api_key, [name_of(api_key)], 1000)
+
+    def handle(request: Any, context: Any) -> Any:
+        request.turn = turn
+        return HANDLERS[api_key](request, context)
+
+    request = start(silent.context, api_key, version, body, handle)
+    silent.context.loop.run_all()
+    assert (turn.is_over, request.turn, request.body) == (True, None, None) and silent.requests.count == 1
+    if is_late:
+        silent.time_out()
+    silent.answer_all()
+    (make,) = turn.makes
+    assert request.responses == [] and (silent.requests.count, silent.timers) == (0, [])
+    assert (ErrorCode.REQUEST_TIMED_OUT in codes(make())) is is_late
+
+
+def codes(response: Any) -> set[Any]:
+    """All error codes of a response."""
+    if isinstance(response, list):
+        return set().union(*map(codes, response))
+    if not isinstance(response, dict):
+        return set()
+    return {response.get("error_code")}.union(*map(codes, response.values()))
