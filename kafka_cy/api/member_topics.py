@@ -21,6 +21,7 @@ from kafka_cy.api.topic_creation import TopicRefused, check_name
 from kafka_cy.cluster.member_cache import NO_ID
 from kafka_cy.cluster.topics import PartitionMetadata, Topic
 from kafka_cy.cluster.znodes import new_id
+from kafka_cy.controller.topic_requests import QUEUED_FOR_DELETION
 from kafka_cy.protocol.errors import ErrorCode
 
 if TYPE_CHECKING:
@@ -246,6 +247,8 @@ class _Extension(create_partitions.Extension):
 
     def _existing(self, name: str) -> create_partitions.Existing | None:
         """As the controller knows it: the metadata lack partitions that have had no leader yet."""
+        if self._member.controller.is_deleting(name):
+            raise TopicRefused(ErrorCode.INVALID_TOPIC_EXCEPTION, QUEUED_FOR_DELETION)
         known = self._member.controller.assignments(name)
         if known is None:
             return None

@@ -238,6 +238,10 @@ class Controller:
         """The partitions of a topic, with those that have had no leader yet; None: there is no such topic."""
         return self._term.parts.context.topics.get(topic) if self._term is not None else None
 
+    def is_deleting(self, topic: str) -> bool:
+        """Whether a deletion of the topic is recorded and not complete."""
+        return self._term is not None and topic in self._term.parts.context.deleting
+
     def create_partitions(
         self,
         name: str,

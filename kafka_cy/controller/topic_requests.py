@@ -15,6 +15,7 @@ from kafka_cy.controller.parts import Parts
 from kafka_cy.controller.topic_events import TopicEvents
 from kafka_cy.protocol.errors import ErrorCode
 
+QUEUED_FOR_DELETION = "The topic is queued for deletion."
 _DONE = Outcome(ErrorCode.NONE)
 
 
@@ -55,7 +56,9 @@ class TopicRequests:
         outcome: Outcome | None = None
         while outcome is None:
             node = await self._parts.store.get(topic_path(name))
-            if node is None or name in self._context.deleting:
+            if name in self._context.deleting:
+                return Outcome(ErrorCode.INVALID_TOPIC_EXCEPTION, QUEUED_FOR_DELETION)
+            if node is None:
                 return Outcome(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"The topic '{name}' does not exist.")
             known, topic_id = topic_of(node)
             refused = _refused_partitions(name, known, count, len(added), is_manual=is_manual)

@@ -33,6 +33,7 @@ class Cluster:
         self.asked: list[tuple[str, int]] = []
         self.failing: set[str] = set()
         self.late: set[str] = set()
+        self.deleting: set[str] = set()
         self.assigned: dict[str, list[ReplicaAssignment]] = {}
         self.lines: list[str] = []
         self.context = context
@@ -64,6 +65,9 @@ class Cluster:
         topic = self.context.cluster.topics.get(name)
         known = [] if topic is None else [ReplicaAssignment(tuple(each.replicas)) for each in topic.partitions]
         return dict(enumerate(self.assigned.get(name, known))) or None
+
+    def is_deleting(self, name: str) -> bool:
+        return name in self.deleting
 
     def delete_topic(self, name: str, done: Any) -> None:
         self._answer(name, 0, done)
@@ -151,3 +155,15 @@ def test_the_partitions_that_the_controller_knows_are_extended(cluster: Cluster)
     cluster.assigned["t"] = []
     cluster.context.cluster.topics.pop("t")
     assert answer(extension(["t"], 5))[0] == ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+
+
+@pytest.mark.parametrize("validate_only", [False, True])
+def test_a_topic_that_is_being_deleted_gets_no_partitions(cluster: Cluster, validate_only: bool) -> None:
+    for name in ("gone", "kept"):
+        call(cluster.context, CREATE, 7, creation([name]))
+    cluster.deleting = {"gone"}
+    _, response = cluster.send(EXTEND, 3, {**extension(["gone", "kept"]), "validate_only": validate_only})
+    found = [(each["name"], int(each["error_code"]), each["error_message"]) for each in response["results"]]
+    why = "The topic is queued for deletion."
+    assert found == [("gone", ErrorCode.INVALID_TOPIC_EXCEPTION, why), ("kept", 0, None)]
+    assert [name for name, _ in cluster.asked] == ([] if validate_only else ["kept"])

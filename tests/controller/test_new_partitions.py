@@ -89,3 +89,18 @@ def test_a_reassignment_right_after_it_keeps_the_new_partitions() -> None:
     cluster.controller.alter_reassignments({TopicPartition("t", 0): (1, 3)}, lambda answer: None)
     cluster.settle()
     assert answers == [DONE] and len(stored(cluster)) == 4 and cluster.state("t", 3) == OTHER
+
+
+def test_a_topic_that_is_being_deleted_gets_nothing() -> None:
+    cluster = started()
+    cluster.unregister(2)  # the deletion waits for it
+    cluster.settle()
+    deleted: list[Outcome] = []
+    cluster.controller.delete_topic("t", deleted.append)
+    cluster.settle()
+    assert deleted == [DONE] and cluster.controller.is_deleting("t")
+    answers = ask(cluster, 5, [[2, 1]] * 2)
+    cluster.settle()
+    assert answers == [Outcome(ErrorCode.INVALID_TOPIC_EXCEPTION, "The topic is queued for deletion.")]
+    cluster.controller.resign()
+    assert not cluster.controller.is_deleting("t")
