@@ -167,7 +167,8 @@ class _Deletion(delete_topics.Deletion):
             if response["error_code"] is ErrorCode.NONE:
                 self._deleted.append({"topic": name, "id": response["topic_id"]})
                 delete = context.member.controller.delete_topic
-                self.pending.add(name, 0, partial(delete, name), lambda known: known is None)
+                by_id = None if each[1] is None else response["topic_id"]
+                self.pending.add(name, 0, partial(delete, name, topic_id=by_id), lambda known: known is None)
             if count % TOPICS_AT_ONCE == TOPICS_AT_ONCE - 1:
                 yield None
 

@@ -258,11 +258,11 @@ class Controller:
 
         self._request("CreatePartitions", run, done, Outcome)
 
-    def delete_topic(self, name: str, done: Callable[[Outcome], object]) -> None:
-        """Record the deletion of a topic; answered when it is recorded."""
+    def delete_topic(self, name: str, done: Callable[[Outcome], object], topic_id: UUID | None = None) -> None:
+        """Record the deletion of a topic; answered when it is recorded. `topic_id`: see TopicRequests."""
 
         async def run(term: Term) -> Outcome:
-            return await term.topic_requests.delete(name)
+            return await term.topic_requests.delete(name, topic_id)
 
         self._request("DeleteTopics", run, done, Outcome)
 

@@ -76,10 +76,12 @@ class TopicRequests:
             await self._topics.modified(name)
         return outcome
 
-    async def delete(self, name: str) -> Outcome:
-        """Record the deletion of a topic."""
+    async def delete(self, name: str, topic_id: UUID | None = None) -> Outcome:
+        """Record the deletion of a topic. `topic_id`: only if it is this one; another one may have got its name meanwhile."""
         if not self._parts.settings.delete_topic_enable:
             return Outcome(ErrorCode.TOPIC_DELETION_DISABLED, "Topic deletion is disabled.")
+        if topic_id is not None and self._context.topic_ids.get(name) != topic_id:
+            return Outcome(ErrorCode.UNKNOWN_TOPIC_ID, "This server does not host this topic ID.")
         if name not in self._context.topics:
             return Outcome(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"The topic '{name}' does not exist.")
         change: list[Operation] = [Create(f"{DELETE_TOPICS}/{name}")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
+from uuid import UUID
 
 import pytest
 from control_fakes import KeptRequest, call, start
@@ -34,6 +35,7 @@ class Cluster:
         self.failing: set[str] = set()
         self.late: set[str] = set()
         self.deleting: set[str] = set()
+        self.ids_to_delete: list[UUID | None] = []
         self.assigned: dict[str, list[ReplicaAssignment]] = {}
         self.lines: list[str] = []
         self.context = context
@@ -69,7 +71,8 @@ class Cluster:
     def is_deleting(self, name: str) -> bool:
         return name in self.deleting
 
-    def delete_topic(self, name: str, done: Any) -> None:
+    def delete_topic(self, name: str, done: Any, topic_id: UUID | None = None) -> None:
+        self.ids_to_delete.append(topic_id)
         self._answer(name, 0, done)
 
     def _answer(self, name: str, count: int, done: Callable[[Outcome], object]) -> None:
@@ -167,3 +170,12 @@ def test_a_topic_that_is_being_deleted_gets_no_partitions(cluster: Cluster, vali
     why = "The topic is queued for deletion."
     assert found == [("gone", ErrorCode.INVALID_TOPIC_EXCEPTION, why), ("kept", 0, None)]
     assert [name for name, _ in cluster.asked] == ([] if validate_only else ["kept"])
+
+
+def test_what_is_deleted_by_its_id_is_not_deleted_by_its_name_only(cluster: Cluster) -> None:
+    for name in ("a", "b"):
+        call(cluster.context, CREATE, 7, creation([name]))
+    topic_id = cluster.context.cluster.topics["b"].id
+    topics = [{"name": "a", "topic_id": None}, {"name": None, "topic_id": topic_id}]
+    cluster.send(DELETE, 6, {"topics": topics, "timeout": 1000})
+    assert [name for name, _ in cluster.asked] == ["a", "b"] and cluster.ids_to_delete == [None, topic_id]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -472,3 +473,15 @@ def test_a_fault_in_a_reassignment_is_answered(monkeypatch: pytest.MonkeyPatch) 
     begun = {each.partition for each, outcome in outcomes.items() if outcome.error is ErrorCode.NONE}
     assert begun == set(range(20)), "what was not begun, or of which it is not known"
     assert {each.error for each in outcomes.values()} == {ErrorCode.NONE, ErrorCode.UNKNOWN_SERVER_ERROR}
+
+
+def test_a_topic_that_got_the_name_of_another_is_not_deleted_by_the_id_of_that() -> None:
+    cluster = Cluster(THREE, {"t": [topic()]})
+    answers: list[Outcome] = []
+    topic_id = cluster.controller.term.parts.context.topic_ids["t"]  # type: ignore[union-attr]
+    for each in (UUID(int=7), topic_id):
+        cluster.controller.delete_topic("t", answers.append, each)
+    cluster.controller.delete_topic("u", answers.append, topic_id)
+    cluster.settle()
+    unknown = Outcome(ErrorCode.UNKNOWN_TOPIC_ID, "This server does not host this topic ID.")
+    assert answers == [unknown, Outcome(ErrorCode.NONE), unknown] and "/brokers/topics/t" not in cluster.zookeeper.nodes
