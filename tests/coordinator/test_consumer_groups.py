@@ -9,10 +9,9 @@ import pytest
 
 from kafka_cy.coordinator.consumer import limits, target
 from kafka_cy.coordinator.consumer.embedded_protocol import write_assignment
-from kafka_cy.coordinator.consumer.group import ConsumerGroup
 from kafka_cy.coordinator.consumer.records import ClassicMember, ClassicProtocol
 from kafka_cy.coordinator.modern.assignment import count
-from kafka_cy.coordinator.modern.limits import PARTITION_BYTES, partition_bytes
+from kafka_cy.coordinator.modern.limits import PARTITION_BYTES
 from kafka_cy.protocol.errors import ErrorCode
 from kafka_cy.storage.log import StorageFailure
 
@@ -205,93 +204,6 @@ def test_a_group_of_which_nothing_is_left_for_a_moment_takes_no_memory_for_ever(
     assert held.member_bytes == group.held_bytes > 0 and len(group.members) == 1
     harness.loop.advance(60)
     assert held.member_bytes == 0
-
-
-def with_matches(topics: int) -> ConsumerHarness:
-    """So many topics with short names."""
-    harness = ConsumerHarness()
-    for number in range(topics):
-        harness.topic(f"t{number:04}", uuid.uuid5(uuid.NAMESPACE_URL, str(number)), 1)
-    return harness
-
-
-def matched_bytes(group: ConsumerGroup) -> int:
-    """What is counted besides the members and partitions."""
-    members = list(group.members.values())
-    partitions = partition_bytes(*group.target.values())
-    partitions += sum(partition_bytes(each.assigned, each.pending_revocation) for each in members)
-    return group.held_bytes - partitions - sum(limits.member_bytes(each.member_id, each.details) for each in members)
-
-
-@pytest.mark.parametrize("end", ["leave", "delete", "session", "unload"])
-def test_what_regular_expressions_match_is_counted_once_for_each_of_a_group(end: str) -> None:
-    topics, expected = 400, 400 * (limits.MATCH_BYTES + 5)
-    harness = with_matches(topics)
-    held = harness.coordinator.consumer.context.held
-    for group, member in (("g", "a"), ("g", "b"), ("h", "a")):
-        harness.join_consumer(group, member, (), topic_regex="t.*")
-        harness.loop.advance(0.1)
-        assert expected < matched_bytes(harness.consumer_group(group)) < 2 * expected, "once"
-    groups = [harness.consumer_group(each) for each in "gh"]
-    assert held.member_bytes == sum(each.held_bytes for each in groups) > 2 * expected
-    assert replicated(harness.reload().coordinator.runtime.shards[harness.partition_index("g")].state) == replicated(
-        harness.coordinator.runtime.shards[harness.partition_index("g")].state
-    )
-    if end == "unload":
-        harness.coordinator.stop()
-    elif end == "session":
-        harness.loop.advance(60)
-    else:
-        for group, member in (("g", "a"), ("g", "b"), ("h", "a")):
-            assert held.member_bytes > expected
-            harness.beat(group, member, -1)
-        harness.loop.advance(0.1)
-    if end == "delete":
-        assert [harness.delete_group(each) for each in "gh"] == [ErrorCode.NONE] * 2
-    assert held.member_bytes == 0
-
-
-def test_a_regular_expression_keeps_its_topics_when_there_is_no_room_for_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Joins that come before the first resolution, too: each is small, and what it matches is not."""
-    harness = with_matches(400)
-    held = harness.coordinator.consumer.context.held
-    harness.join_consumer("g", "a", (), topic_regex="t000.")
-    harness.loop.advance(11)
-    group = harness.consumer_group("g")
-    assert len(group.subscriptions.resolved["t000."].topics) == 10
-    monkeypatch.setattr(held, "bytes_max", held.member_bytes + 20_000)
-    for number in range(5):
-        assert not harness.join_consumer(f"other{number}", "a", (), topic_regex="t.*")["error_code"]
-    harness.loop.advance(0.1)
-    others = [harness.consumer_group(f"other{number}") for number in range(5)]
-    assert [len(each.subscriptions.resolved["t.*"].topics) for each in others] == [0] * 5
-    for number in range(400):
-        harness.topic(f"t000{number:05}", uuid.uuid4(), 1)
-    assert not harness.beat("g", "a", group.members["a"].member_epoch, topic_regex="t000.*")["error_code"]
-    harness.loop.advance(0.1)
-    assert held.member_bytes <= held.bytes_max
-    monkeypatch.setattr(held, "bytes_max", limits.MEMBER_BYTES_MAX)
-    harness.loop.advance(601)
-    harness.join_consumer("other0", "a", (), topic_regex="t.*")
-    harness.loop.advance(0.1)
-    assert len(harness.consumer_group("other0").subscriptions.resolved["t.*"].topics) == 800
-
-
-def test_a_member_without_a_regular_expression_has_none_resolved_again() -> None:
-    harness = ConsumerHarness()
-    harness.join_consumer("g", "m1", None, topic_regex="c.")
-    epoch = harness.join_consumer("g", "m2")["member_epoch"]
-    group = harness.consumer_group("g")
-    resolved = group.subscriptions.resolved["c."]
-    harness.loop.advance(11)
-    assert harness.beat("g", "m2", epoch, topic_names=("ct",))["error_code"] == 0
-    assert group.subscriptions.resolved["c."] is resolved
-
-
-@pytest.mark.parametrize(("repeated", "error"), [(10, 0), (20, ErrorCode.INVALID_REGULAR_EXPRESSION)])
-def test_expressions_that_take_long_for_each_name_are_refused(repeated: int, error: int) -> None:
-    response = ConsumerHarness().join_consumer("g", "m", None, topic_regex="((a{1,9}){1,9}){1,9}" * repeated)
-    assert response["error_code"] == error
 
 
 @pytest.mark.parametrize("later", [False, True])

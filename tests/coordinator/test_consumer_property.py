@@ -249,7 +249,7 @@ class Life:
         assert group.static_members == {each.instance_id: each.member_id for each in members if each.instance_id}
         partitions = partition_bytes(*group.target.values())
         partitions += sum(partition_bytes(each.assigned, each.pending_revocation) for each in members)
-        regexes = sum(regex_bytes(regex, found) for regex, found in group.subscriptions.resolved.items())
+        regexes = sum(regex_bytes(regex, found.topics) for regex, found in group.subscriptions.resolved.items())
         assert group.held_bytes == partitions + regexes + sum(member_bytes(each.member_id, each.details) for each in members)
         held = self.harness.coordinator.consumer.context.held
         assert held.member_bytes == sum(

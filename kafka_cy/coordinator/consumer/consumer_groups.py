@@ -145,22 +145,22 @@ class ConsumerGroups(ModernGroups):
         if target is not None:
             self._assign_later(group, target, partial(self.context.lines.assigned, group, target.assignor.name))
         if change.regexes is not None and not group.resolving:
-            resolution = RegexResolution(self.context, group.group_id, change.regexes, change.describes)
+            resolution = RegexResolution(self.context, group, change.regexes, change.describes)
             group.resolving = True
             self.runtime.slices.add(resolution.steps(), partial(self._resolved, group, resolution))
 
     def _resolved(self, group: ConsumerGroup, resolution: RegexResolution) -> None:
         if not resolution.is_complete:
-            group.resolving = False
+            self.context.end_resolution(group)
             return
 
         def operation(state: Any) -> Generator[object, None, CoordinatorResult[None]]:
-            group.resolving = False  # heartbeats wait until it is stored
+            self.context.end_resolution(group)  # heartbeats wait until it is stored
             yield None
             if state.groups.get(group.group_id) is not group:
                 return Nothing()
             epoch = group.epoch  # now: heartbeats may have changed it while the expressions were resolved
-            records = yield from resolution.records(group)
+            records = yield from resolution.records()
             return Nothing(records, apply=partial(applied, epoch))
 
         def applied(before: int) -> None:

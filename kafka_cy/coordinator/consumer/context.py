@@ -47,3 +47,21 @@ class ConsumerContext(ModernContext):
             self.deadlines(group).set(key, member.details.rebalance_timeout_ms)
         elif group.deadlines is not None:
             group.deadlines.cancel(key)
+
+    def count(self, group: ConsumerGroup) -> None:
+        """Count the memory that the group's members take now, with what expressions match that are being resolved."""
+        size = group.held_bytes + group.resolving_bytes
+        self.held.member_bytes += size - group.counted_bytes
+        group.counted_bytes = size
+
+    def end_resolution(self, group: ConsumerGroup) -> None:
+        """The regular expressions of the group are resolved, or will not be."""
+        group.resolving = False
+        if group.resolving_bytes:
+            group.resolving_bytes = 0
+            self.count(group)
+
+    def end(self, group: ConsumerGroup) -> None:
+        """The group is gone, or its soft state begins anew: a resolution gives up."""
+        self.end_resolution(group)
+        super().end(group)

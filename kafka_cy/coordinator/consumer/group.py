@@ -64,6 +64,7 @@ class ConsumerGroup(CommittingGroup):
         "recorded",
         "regex_topics_version",
         "resolving",
+        "resolving_bytes",
         "static_members",
         "subscriptions",
         "target",
@@ -92,11 +93,12 @@ class ConsumerGroup(CommittingGroup):
         self.classic_protocols: Counter[str] = Counter()  # name -> classic members that propose it
         self.held_bytes = 0  # of MEMBER_BYTES_MAX
         # Soft state.
-        self.counted_bytes = 0  # what of held_bytes the coordinator has counted
+        self.counted_bytes = 0  # what of held_bytes and resolving_bytes the coordinator has counted
         self.deadlines: Deadlines | None = None
         self.topics_version = 0  # of Topics, when the metadata hash was compared last
         self.regex_topics_version = 0  # Topics.created, when the regular expressions were resolved last
         self.resolving = False  # regular expressions are being resolved
+        self.resolving_bytes = 0  # of what they match, as far as this is known
         self.assigning = False  # a target assignment is being computed
 
     # -- replay --
@@ -201,7 +203,7 @@ class ConsumerGroup(CommittingGroup):
         change = 0
         for each, by in ((found, 1), (old, -1)):
             if each is not None:
-                change += by * (yield from look(len(each.topics), partial(regex_bytes, regex, each)))
+                change += by * (yield from look(len(each.topics), partial(regex_bytes, regex, each.topics)))
         self.held_bytes += change
 
     def _put(self, old: ConsumerMember | None, new: ConsumerMember | None) -> None:

@@ -6,10 +6,11 @@ GROUP_MAX_SIZE_REACHED.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from kafka_cy.coordinator.classic.limits import text_bytes
-from kafka_cy.coordinator.consumer.records import Member, Regex
+from kafka_cy.coordinator.consumer.records import Member
 
 MEMBER_BYTES_MAX: Final = 512 << 20  # members with their ids, subscriptions and partitions, and what expressions match
 MEMBER_OBJECT_BYTES: Final = 2000  # of a member besides the fields that are counted: objects, tables, deadlines
@@ -29,6 +30,6 @@ def member_bytes(member_id: str, details: Member) -> int:
     return size
 
 
-def regex_bytes(regex: str, found: Regex) -> int:
+def regex_bytes(regex: str, topics: Sequence[str]) -> int:
     """How much of `MEMBER_BYTES_MAX` a resolved regular expression takes, once for all members of the group that use it."""
-    return REGEX_OBJECT_BYTES + text_bytes(regex) + MATCH_BYTES * len(found.topics) + sum(map(len, found.topics))
+    return REGEX_OBJECT_BYTES + text_bytes(regex) + MATCH_BYTES * len(topics) + sum(map(len, topics))

@@ -6,7 +6,7 @@ They are resolved in slices on the coordinator's thread. RE2 needs linear time a
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from functools import partial
 from typing import Final
 
@@ -84,67 +84,87 @@ def _resolved_ms(group: ConsumerGroup) -> int | None:
 
 
 class RegexResolution:
-    """One resolution of a group's regular expressions. `steps` is a task for Slices."""
+    """One resolution of a group's regular expressions. `steps` is a task for Slices.
+
+    What an expression matches counts as memory of the group from then on. It is dropped at once if there is no room for it.
+    """
 
     def __init__(
-        self, context: ConsumerContext, group_id: str, regexes: Collection[str], sees: Callable[[str], bool] | None = None
-    ) -> None:
+        self, context: ConsumerContext, group: ConsumerGroup, regexes: Collection[str],
+        sees: Callable[[str], bool] | None = None,
+    ) -> None:  # fmt: skip
         """`sees`: whether the member that has them resolved may describe a topic; others are no matches, as in Kafka."""
         self.context = context
-        self.group_id = group_id
+        self.group = group
         self.topics_version = context.topics.created
         self.is_complete = False
         self._timestamp_ms = context.loop.wall_clock_ms()
         self._sees = sees
-        self._found: dict[str, list[str]] = {regex: [] for regex in regexes}
+        self._regexes = regexes
+        self._found: dict[str, tuple[str, ...] | None] = {}  # None: there is no room for them
 
     def steps(self) -> Iterator[object]:
         """Compare every topic with every expression."""
         topics = self.context.topics.names()
         names = yield from in_work(lambda: sorted(topics))
-        for regex, found in self._found.items():
-            try:
-                pattern = compile_regular_expression(regex)
-            except InvalidRegularExpression:  # it was checked when a member sent it: this is another version of RE2
-                continue
-            for name in names:  # one in each step: the worst expressions take milliseconds for it
-                if pattern.matches(name) and (self._sees is None or self._sees(name)):
-                    found.append(name)
-                yield None
+        for regex in self._regexes:
+            found = yield from self._matches(regex, names)
+            before = self.group.subscriptions.resolved.get(regex)
+            added = yield from in_work(partial(_growth, regex, before, found))
+            if not self.group.resolving:
+                return  # it has ended
+            has_room = self.context.has_room(self.group, added)
+            self._found[regex] = found if has_room else None
+            if has_room:
+                self.group.resolving_bytes += max(added, 0)
+                self.context.count(self.group)
         self.is_complete = True
 
-    def records(self, group: ConsumerGroup) -> Generator[object, None, list[Record]]:
+    def _matches(self, regex: str, names: Sequence[str]) -> Generator[object, None, tuple[str, ...]]:
+        try:
+            pattern = compile_regular_expression(regex)
+        except InvalidRegularExpression:  # it was checked when a member sent it: this is another version of RE2
+            return ()
+        found: list[str] = []
+        for name in names:  # one in each step: the worst expressions take milliseconds for it
+            if pattern.matches(name) and (self._sees is None or self._sees(name)):
+                found.append(name)
+            yield None
+        return tuple(found)
+
+    def records(self) -> Generator[object, None, list[Record]]:
         """The records that store what was found, and a new group epoch if that changes what the group reads. A task for slices.
 
         An expression keeps the topics that it had if there is no room for those that it matches now; a later resolution tries.
         """
-        subscriptions, growth = group.subscriptions, 0
+        group, growth = self.group, 0
+        subscriptions = group.subscriptions
         records: list[Record] = []
         changed: dict[str, Regex | None] = {}
         for regex, topics in self._found.items():
             if not subscriptions.regexes[regex]:
                 continue
-            found = Regex(tuple(topics), self.topics_version, self._timestamp_ms)
             before = subscriptions.resolved.get(regex)
             known = before.topics if before is not None else ()
+            found = Regex(known if topics is None else topics, self.topics_version, self._timestamp_ms)
             if found.topics != known and (yield from in_work(partial(_differ, found.topics, known))):
-                added = yield from in_work(partial(_growth, regex, before, found))
+                added = yield from in_work(partial(_growth, regex, before, found.topics))
                 if self.context.has_room(group, growth + added):
                     growth += added
                     changed[regex] = found
                 else:
                     found = found._replace(topics=known)
-            records.append((RegexKey(self.group_id, regex), found))
+            records.append((RegexKey(group.group_id, regex), found))
             yield None
         names = yield from subscriptions.names_after_steps({}, changed)
         metadata_hash = yield from self.context.topics.group_hash_steps(names)
         if changed or metadata_hash != group.metadata_hash:
-            records.append((GroupKey(self.group_id), Group(group.epoch + 1, metadata_hash)))
+            records.append((GroupKey(group.group_id), Group(group.epoch + 1, metadata_hash)))
         return records
 
 
-def _growth(regex: str, before: Regex | None, found: Regex) -> int:
-    return regex_bytes(regex, found) - (regex_bytes(regex, before) if before is not None else 0)
+def _growth(regex: str, before: Regex | None, topics: Sequence[str]) -> int:
+    return regex_bytes(regex, topics) - (regex_bytes(regex, before.topics) if before is not None else 0)
 
 
 def _differ(some: Collection[str], others: Collection[str]) -> bool:
