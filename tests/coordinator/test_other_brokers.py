@@ -286,3 +286,12 @@ def test_few_producers_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(verifying.table.producers) == {8, 9}
     verifying.remote.leadership_lost(("tt", 0))
     assert not verifying.table.producers and not verifying.faults
+
+
+def test_a_verification_that_asks_nobody_does_not_count() -> None:
+    """As in Kafka, while the partition of the transactional id has no leader."""
+    cluster, found = Cluster({("__transaction_state", 0): -1}), []
+    coordinator = TransactionHarness(cluster, calls=Calls()).coordinator
+    coordinator.add_for_produce("t", 7, 1, [("tt", 0)], False, found.append)
+    assert found == [{("tt", 0): ErrorCode.COORDINATOR_NOT_AVAILABLE}]
+    assert (sum(coordinator.verification.times.counts()), coordinator.verification.failures) == (0, 0)

@@ -66,8 +66,8 @@ class Verification:
 
         other = self._other(transactional_id) if transactional_id else None
         if other is not None:
-            if other == NO_LEADER or self._remote is None:
-                done(dict.fromkeys(partitions, ErrorCode.COORDINATOR_NOT_AVAILABLE))
+            if other == NO_LEADER or self._remote is None:  # nobody was asked: as in Kafka, it does not count
+                respond(dict.fromkeys(partitions, ErrorCode.COORDINATOR_NOT_AVAILABLE))
             else:  # a cluster has no version of transactions with which a write adds its partition
                 self._remote.verify(other, transactional_id, producer, partitions, done)
         elif implicit:
