@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from kafka_cy.api.context import Request
     from kafka_cy.base.slices import Slices
     from kafka_cy.server.control_loop import ControlLoop
+    from kafka_cy.server.log import BrokerLog
 
 LOOK_INTERVAL_S = 0.05  # a follower needs two fetches: one tells it of the leader's start, the next one tells its own
 REQUESTS_MAX = 500
@@ -58,8 +59,8 @@ class DeleteWaits:
     While something waits, a timer looks at the partitions that wait, and at no others: fetches cost nothing more.
     """
 
-    def __init__(self, loop: ControlLoop, slices: Slices) -> None:
-        self._loop, self._slices = loop, slices
+    def __init__(self, loop: ControlLoop, slices: Slices, log: BrokerLog) -> None:
+        self._loop, self._slices, self._log = loop, slices, log
         self._waits: dict[_Wait, None] = {}
         self._rows = 0
         self._looks = False  # a look is under way, or its timer is set
@@ -73,7 +74,12 @@ class DeleteWaits:
         self, request: Request[Any], deletions: Sequence[Deletion], rows: int, timeout_s: float, done: Callable[[], object]
     ) -> None:
         """Call `done` when all are settled, or after the time-out, or at once beyond the limits. `rows`: of the response."""
-        if timeout_s <= 0 or len(self._waits) >= REQUESTS_MAX or self._rows + rows > ROWS_MAX:
+        if timeout_s <= 0:
+            done()
+            return
+        if len(self._waits) >= REQUESTS_MAX or self._rows + rows > ROWS_MAX:
+            details = {"requests": len(self._waits), "rows": self._rows, **request.sender}
+            self._log.repeated("warning", "too many DeleteRecords wait for followers: others are answered at once", details)
             done()
             return
         waiting = _Wait(request, deletions, rows, done)

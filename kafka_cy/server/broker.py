@@ -317,7 +317,8 @@ class KafkaServer:
             self._reserve_producer_ids,
             lambda error: self.log.repeated("error", "producer ids cannot be reserved", {"error": str(error)}),
         )
-        self.delete_waits = DeleteWaits(self.loop, Slices(self.loop, partial(self.on_error, "waiting DeleteRecords")))
+        slices = Slices(self.loop, partial(self.on_error, "waiting DeleteRecords"))
+        self.delete_waits = DeleteWaits(self.loop, slices, self.log)
         coordinators = self.coordinators = Coordinators(self)
         self.groups, self.transactions, self.share = coordinators.groups, coordinators.transactions, coordinators.share
         if self.lag is not None:

@@ -99,7 +99,9 @@ class Bench:
     def __init__(self, partitions: int = 1, slices: Any = None) -> None:
         self.context = make_context()
         self.loop = Loop()
-        self.waits = DeleteWaits(self.loop, slices or self.context.slices)  # type: ignore[arg-type]
+        self.lines: list[tuple[str, str, dict[str, Any]]] = []
+        log: Any = SimpleNamespace(repeated=lambda *line: self.lines.append(line))
+        self.waits = DeleteWaits(self.loop, slices or self.context.slices, log)  # type: ignore[arg-type]
         self.context.delete_waits = self.waits
         topic = {"name": "t", "num_partitions": partitions, "replication_factor": 1, "assignments": [], "configs": []}
         call(self.context, CREATE, 7, {"topics": [topic], "timeout": 1000})
@@ -170,7 +172,7 @@ def test_the_time_out_ends_it_for_those_that_wait() -> None:
 def test_without_time_it_is_over_at_once(timeout_ms: int) -> None:
     bench = Bench()
     assert answered(bench.delete(4, timeout_ms=timeout_ms)) == [(0, TIMED_OUT)]
-    assert bench.partitions[0].log_start_offset == 4
+    assert (bench.partitions[0].log_start_offset, bench.lines) == (4, [])
 
 
 @pytest.mark.parametrize(
@@ -209,6 +211,11 @@ def test_what_is_beyond_the_limits_does_not_wait(monkeypatch: pytest.MonkeyPatch
     assert answered(bench.delete(4, 4)) == [(0, TIMED_OUT)] * 2, "too many rows"
     requests.append(bench.delete(4))
     assert answered(bench.delete(4)) == [(0, TIMED_OUT)], "too many requests"
+    sender = {"client_id": "test", "client": "127.0.0.1"}
+    assert bench.lines == [
+        ("warning", "too many DeleteRecords wait for followers: others are answered at once", {**waiting, **sender})
+        for waiting in ({"requests": 1, "rows": 3}, {"requests": 2, "rows": 5})
+    ]
     for partition in bench.partitions:
         partition.followers = 4
     bench.look()
