@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from kafka_cy.sizing.units import SECONDS_PER_DAY
 from kafka_cy.tools.client import REQUEST_TIMEOUT_S, ToolError, connect_admin, connect_consumer
 from kafka_cy.tools.exposition import Samples, scrape
-from kafka_cy.tools.measure_cluster import ClusterWatch
+from kafka_cy.tools.measure_cluster import ClusterWatch, led_partitions
 from kafka_cy.tools.measured import Measured, disk_bytes
 
 if TYPE_CHECKING:
@@ -138,7 +138,8 @@ def _sizes(bootstrap_servers: str, samples: Samples, topics: dict[str, Any], mea
     """Mean record size before compression, and compression, weighted by the bytes of the sampled topics."""
     stored = plain = 0.0
     for name, size, count in _largest(samples, topics):
-        sampled = _sampled_bytes(bootstrap_servers, name, sorted(topics[name].partitions))
+        partitions = led_partitions(topics[name])
+        sampled = _sampled_bytes(bootstrap_servers, name, partitions) if partitions else None
         if sampled is not None:
             stored += size
             plain += sampled * count

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kafka_cy.sizing.units import SECONDS_PER_DAY
-from kafka_cy.tools.client import REQUEST_TIMEOUT_S
+from kafka_cy.tools.client import REQUEST_TIMEOUT_S, ToolError
 from kafka_cy.tools.cluster import broker_addresses, known
 from kafka_cy.tools.measured import LabelledValue, Measured, disk_bytes
 from kafka_cy.tools.raw_client import DESCRIBE_LOG_DIRS, RawClient, require_success
@@ -48,7 +48,7 @@ class ClusterWatch:
 
     def _look(self) -> _Instant:
         at_s = time.monotonic()
-        ends = self._ends()
+        ends = end_offsets(self._admin)
         log_bytes = 0
         total: list[LabelledValue] = []
         usable: list[LabelledValue] = []
@@ -66,18 +66,28 @@ class ClusterWatch:
                         values.append((labels, float(value)))
         return _Instant(at_s, ends, log_bytes, len(addresses), total, usable)
 
-    def _ends(self) -> dict[tuple[str, int], int]:
-        from confluent_kafka import KafkaException, TopicPartition
-        from confluent_kafka.admin import OffsetSpec
 
-        topics = self._admin.list_topics(timeout=REQUEST_TIMEOUT_S).topics
-        asked = {
-            TopicPartition(name, index): OffsetSpec.latest() for name in topics for index in topics[name].partitions
-        }
-        ends = {}
-        for place, future in self._admin.list_offsets(asked).items() if asked else ():
-            try:
-                ends[place.topic, place.partition] = future.result(REQUEST_TIMEOUT_S).offset
-            except KafkaException:
-                continue  # it has no leader: nothing is produced to it
-        return ends
+def led_partitions(topic: Any) -> list[int]:
+    """The partitions of a topic, from metadata, that have a leader. Nothing is produced to the others, and nobody tells of them."""
+    return sorted(index for index, partition in topic.partitions.items() if partition.leader >= 0)
+
+
+def end_offsets(admin: AdminClient) -> dict[tuple[str, int], int]:
+    """Of all partitions that have a leader. Raises ToolError if one does not answer."""
+    from confluent_kafka import KafkaException, TopicPartition
+    from confluent_kafka.admin import OffsetSpec
+
+    topics = admin.list_topics(timeout=REQUEST_TIMEOUT_S).topics
+    asked = {
+        TopicPartition(name, index): OffsetSpec.latest() for name in topics for index in led_partitions(topics[name])
+    }
+    ends = {}
+    for place, future in admin.list_offsets(asked).items() if asked else ():
+        try:
+            ends[place.topic, place.partition] = future.result(REQUEST_TIMEOUT_S).offset
+        except KafkaException:
+            continue  # its leader or its topic has gone meanwhile
+        except TimeoutError:
+            name = f"{place.topic}-{place.partition}"
+            raise ToolError(f"The leader of {name} did not tell its end offset in time.") from None
+    return ends

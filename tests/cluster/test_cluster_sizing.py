@@ -40,10 +40,10 @@ class Clock:
         self._pauses += 1
         time.sleep(seconds)
 
-    def produce(self) -> None:
+    def produce(self, topic: str = "t") -> None:
         for partition, count in enumerate((HERE, ELSEWHERE)):
             for _ in range(count):
-                self._producer.produce("t", VALUE, partition=partition)
+                self._producer.produce(topic, VALUE, partition=partition)
         assert self._producer.flush(60) == 0
 
 
@@ -94,6 +94,15 @@ def test_any_member_tells_of_the_whole_cluster(
         warnings = json.loads(capsys.readouterr().out)["warnings"]
         assert any(text.startswith("Measured of 1 of 2 brokers only") for text in warnings)
         assert [line for member in members for line in member.errors()] == []
+
+        admin.create_topics([NewTopic("half", 2, replica_assignment=[[0], [1]])])["half"].result()
+        clock.produce("half")
+        members[1].terminate()
+        wait_until(lambda: seen(admin).topics["half"].partitions[1].leader < 0, "a partition without leader")
+        ends = measure_cluster.end_offsets(admin)
+        own_ends = {place: end for place, end in ends.items() if place[0] in ("t", "half")}
+        assert own_ends == {("t", 0): 2 * HERE, ("t", 1): 2 * ELSEWHERE, ("half", 0): HERE}
+        assert measure_broker(server, pages[:1], 1.0).values["message_bytes"] > len(VALUE)
     except BaseException:
         print(*(member.log() for member in members), sep="\n======\n")
         raise
