@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kafka_cy.base import slices
-from kafka_cy.coordinator.modern.assignment import Partitions
+from kafka_cy.coordinator.modern.assignment import STEP_ITEMS, Partitions
 from kafka_cy.coordinator.modern.limits import PARTITION_BYTES
 from kafka_cy.coordinator.share.assignor import ShareMemberSpec, SimpleAssignor
 from kafka_cy.coordinator.share.offsets import Altered, DeletedTopic, DescribedOffset, GroupFailure
@@ -373,6 +374,30 @@ def test_assignments(counts: list[int], rounds: list[list[set[int]]], same: bool
             assert total < len(members) or sum(sizes) == total
         again = {member_id: spec._replace(assigned=result[member_id]) for member_id, spec in members.items()}
         assert shared_out(again, partitions) == result
+
+
+class Walked(dict[uuid.UUID, frozenset[int]]):
+    """A part of an assignment that counts the topics that are walked over."""
+
+    count = 0
+
+    def __iter__(self) -> Iterator[uuid.UUID]:
+        for topic_id in super().__iter__():
+            self.count += 1
+            yield topic_id
+
+
+def test_no_step_walks_over_many_topics_that_nobody_reads_any_more() -> None:
+    before = Walked({uuid.UUID(int=each): frozenset({0}) for each in range(10, 10 + 3 * STEP_ITEMS)})
+    spec = ShareMemberSpec(frozenset(TOPIC_IDS[:2]), before)
+    result: dict[str, Partitions] = {}
+    most = last = 0
+    for step in SimpleAssignor().assign({"m": spec}, {TOPIC_IDS[0]: frozenset({0})}, result):
+        if isinstance(step, slices.Work):
+            step.run()
+        most, last = max(most, before.count - last), before.count
+    assert 0 < most <= STEP_ITEMS
+    assert result == {"m": {TOPIC_IDS[0]: {0}}}
 
 
 # -- replay --

@@ -80,6 +80,9 @@ def _share_out(
     for member_id in readers:
         before = members[member_id].assigned
         for topic_id in before if len(topic_ids) > 1 else topic_ids:
+            work += 1
+            if work % STEP_ITEMS == 0:
+                yield None
             for partition in sorted(before.get(topic_id, ())) if topic_id in topic_ids else ():
                 who = owners.get((topic_id, partition))
                 if who is not None and left[member_id] and len(who) < sharing:
