@@ -431,17 +431,18 @@ class WaitingFetch:
             if each.error:
                 self._failed(place, each.error)
                 continue
-            if each.can_acquire():
-                self._acquirable.add(place)
             wanted = Wanted(bytes_left, records_left, request.batch_size, request.strict)
             try:
                 delivered = each.fetch(self.session.key.member_id, wanted)
             except OSError:  # StorageFailure: the log has told the operator
+                self._acquirable.add(place)
                 self._failed(place, ErrorCode.KAFKA_STORAGE_ERROR)
                 continue
+            if delivered.acquirable:
+                self._acquirable.add(place)
             if delivered.acquired:
                 result = self.results.setdefault(place, PartitionResult())
-                result.records, result.acquired = delivered
+                result.records, result.acquired, _ = delivered
                 bytes_left -= len(delivered.records)
                 records_left -= sum(got.last_offset - got.first_offset + 1 for got in delivered.acquired)
                 self.session.served(place)

@@ -71,9 +71,11 @@ class Delivered(NamedTuple):
 
     records: bytes
     acquired: list[Acquired]
+    acquirable: bool  # whether it could lock records, if the log has any
 
 
-NOTHING = Delivered(b"", [])
+NOTHING = Delivered(b"", [], acquirable=False)
+NO_RECORDS = Delivered(b"", [], acquirable=True)
 
 
 class SharePartition:
@@ -164,10 +166,6 @@ class SharePartition:
 
     # -- fetching --
 
-    def can_acquire(self) -> bool:
-        """Whether a fetch can lock records, if the log has any."""
-        return self.in_flight is not None and self.in_flight.can_acquire(self.settings().limits)
-
     def fetch(self, member_id: str, wanted: Wanted) -> Delivered:
         """Lock records for a member. Raises StorageFailure and OSError when the log cannot be read."""
         in_flight = self.in_flight
@@ -198,8 +196,9 @@ class SharePartition:
             acquired, aborted = _split(acquired, fetched.aborted)
             self._store(in_flight.archive(aborted), lambda error: None)  # nobody shall get them
         if not acquired:
-            return NOTHING
-        return Delivered(fetched.between(acquired[0].first_offset, acquired[-1].last_offset), acquired)
+            return NO_RECORDS
+        records = fetched.between(acquired[0].first_offset, acquired[-1].last_offset)
+        return Delivered(records, acquired, acquirable=True)
 
     # -- what becomes of acquired records --
 
