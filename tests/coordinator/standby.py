@@ -90,7 +90,7 @@ def groups_and_pending(machine: GroupStateMachine) -> Any:
         for partition, each in partitions.items()
     }
     counts = {producer_id: each.count for producer_id, each in by_producer.items()}
-    return replicated(machine), pending, producers, counts, machine.pending._held.count
+    return replicated(machine), pending, producers, counts, machine.pending.held.count
 
 
 def transactions(machine: TransactionStateMachine) -> Any:
