@@ -250,7 +250,8 @@ class Life:
         partitions = partition_bytes(*group.target.values())
         partitions += sum(partition_bytes(each.assigned, each.pending_revocation) for each in members)
         regexes = sum(regex_bytes(regex, found.topics) for regex, found in group.subscriptions.resolved.items())
-        assert group.held_bytes == partitions + regexes + sum(member_bytes(each.member_id, each.details) for each in members)
+        own = sum(member_bytes(group.group_id, each.member_id, each.details) for each in members)
+        assert group.held_bytes == partitions + regexes + own
         held = self.harness.coordinator.consumer.context.held
         assert held.member_bytes == sum(
             each.held_bytes for each in self.machine.groups.values() if isinstance(each, ConsumerGroup)

@@ -230,7 +230,7 @@ def test_the_memory_of_all_members_is_limited(monkeypatch: pytest.MonkeyPatch) -
     held = harness.coordinator.rebalancer.held
     (member, _), _ = harness.stable(2, protocols=large)
     assignment = len(member)  # each gets its member id
-    besides = limits.member_bytes(member, None, "c", [("range", b"")], b"")
+    besides = limits.member_bytes("g", member, None, "c", [("range", b"")], b"")
     assert held.member_bytes == 2 * (besides + 6000 + assignment)
     assert harness.join("other", protocols=large)[0]["error_code"] == ErrorCode.GROUP_MAX_SIZE_REACHED
     assert harness.join(member=member, protocols=[("range", bytes(10_000))])[0]["error_code"] == 81

@@ -73,6 +73,25 @@ def test_group_ids_are_limited_in_bytes() -> None:
     assert limits.bytes == 0
 
 
+@pytest.mark.parametrize("group", [LONG, WIDE])
+@pytest.mark.parametrize("kind", ["classic", "consumer", "share", "streams"])
+def test_the_id_of_a_group_counts_with_each_of_its_members(kind: str, group: str) -> None:
+    """Reactors have a copy for each (heartbeat_table)."""
+    harness: Any = {"share": ShareGroupHarness, "streams": StreamsHarness}.get(kind, ConsumerHarness)()
+    coordinator = harness.coordinator
+    held = coordinator.rebalancer.held if kind == "classic" else getattr(coordinator, kind).context.held
+    join = {
+        "classic": lambda member: harness.join(group), "consumer": lambda member: harness.join_consumer(group, member),
+        "share": lambda member: harness.beat(group, member, 0, ["st"]),
+        "streams": lambda member: harness.join_streams(group, member),
+    }[kind]  # fmt: skip
+    for number in (1, 2):
+        join(f"m{number}")
+        assert held.member_bytes >= number * len(group.encode())
+    harness.loop.advance(120)
+    assert not harness.group(group).members and held.member_bytes < 10_000, "a topology and states of partitions stay"
+
+
 def test_what_was_acknowledged_is_loaded_beyond_the_limits() -> None:
     harness = Harness()
     for number in range(6):

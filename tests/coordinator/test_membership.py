@@ -393,7 +393,7 @@ def test_the_log_tells_the_story_of_a_group() -> None:
 def test_the_log_has_few_lines_for_many_lost_members_and_short_ids() -> None:
     told: list[tuple[str, dict[str, Any]]] = []
     group = ClassicGroup("g" * 30_000)
-    members = [Member(f"{i}" * 20_000, None, "c" * 20_000, "/10.0.0.1", 1, 1, [], 0.0) for i in range(1000)]
+    members = [Member("g", f"{i}" * 20_000, None, "c" * 20_000, "/10.0.0.1", 1, 1, [], 0.0) for i in range(1000)]
     GroupLines(lambda what, **details: told.append((what, details))).lost(group, "session expired", members)
     assert len(told) == MEMBERS_MAX + 1 and told[-1][1]["count"] == 1000 - MEMBERS_MAX
     assert all(len(str(value)) <= ID_CHARS_MAX for _, details in told for value in details.values())

@@ -31,7 +31,8 @@ def matched_bytes(group: ConsumerGroup) -> int:
     members = list(group.members.values())
     partitions = partition_bytes(*group.target.values())
     partitions += sum(partition_bytes(each.assigned, each.pending_revocation) for each in members)
-    return group.held_bytes - partitions - sum(limits.member_bytes(each.member_id, each.details) for each in members)
+    own = sum(limits.member_bytes(group.group_id, each.member_id, each.details) for each in members)
+    return group.held_bytes - partitions - own
 
 
 @pytest.mark.parametrize("end", ["leave", "delete", "session", "unload"])

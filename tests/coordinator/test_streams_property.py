@@ -199,7 +199,7 @@ class Life:
                         assert (subtopology, partition) not in used, "two run a task"
                         used.add((subtopology, partition))
         assert group.held_bytes == topology_bytes(group.topology) + sum(
-            member_bytes(each.member_id, each.details) for each in group.members.values()
+            member_bytes(group.group_id, each.member_id, each.details) for each in group.members.values()
         )
         assert self.harness.coordinator.streams.context.held.member_bytes == group.held_bytes
 

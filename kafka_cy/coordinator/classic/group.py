@@ -137,7 +137,7 @@ class ClassicGroup(Group):
         for member in stored.members:
             self._put(
                 Member(
-                    member.member_id, member.instance_id, member.client_id, member.client_host,
+                    self.group_id, member.member_id, member.instance_id, member.client_id, member.client_host,
                     member.rebalance_timeout_ms, member.session_timeout_ms,
                     [(stored.protocol or "", member.subscription)], now_s, member.assignment,
                 )

@@ -72,7 +72,7 @@ class JoinGroup:
 
     def _add(self, group: ClassicGroup, request: JoinRequest, member_id: str, respond: Respond) -> None:
         member = Member(
-            member_id, request.instance_id, request.client_id, request.client_host,
+            group.group_id, member_id, request.instance_id, request.client_id, request.client_host,
             request.rebalance_timeout_ms, request.session_timeout_ms, request.protocols, self.loop.now(),
         )  # fmt: skip
         member.is_new = True
@@ -121,7 +121,7 @@ class JoinGroup:
         assert request.instance_id is not None
         old = group.members[group.static_members[request.instance_id]]
         new = Member(
-            member_id, request.instance_id, old.client_id, old.client_host, request.rebalance_timeout_ms,
+            group.group_id, member_id, request.instance_id, old.client_id, old.client_host, request.rebalance_timeout_ms,
             request.session_timeout_ms, request.protocols, self.loop.now(), old.assignment,
         )  # fmt: skip
         new.is_new = old.is_new

@@ -24,16 +24,18 @@ class MembersHeld:
 
     def has_room(self, request: JoinRequest, assignment: bytes = b"", bytes_before: int = 0) -> bool:
         """Whether the request may become a member, in place of one that takes `bytes_before` and has the assignment."""
-        member_id, protocols = request.expected_member_id(), request.protocols
-        added = member_bytes(member_id, request.instance_id, request.client_id, protocols, assignment) - bytes_before
+        member_id, instance_id, client_id = request.expected_member_id(), request.instance_id, request.client_id
+        size = member_bytes(request.group_id, member_id, instance_id, client_id, request.protocols, assignment)
+        added = size - bytes_before
         return added <= 0 or self.member_bytes + added <= MEMBER_BYTES_MAX
 
 
 def member_bytes(
-    member_id: str, instance_id: str | None, client_id: str, protocols: list[tuple[str, bytes]], assignment: bytes
-) -> int:
-    """How much of `MEMBER_BYTES_MAX` a member takes."""
-    ids = text_bytes(member_id) + text_bytes(instance_id or "") + text_bytes(client_id)
+    group_id: str, member_id: str, instance_id: str | None, client_id: str, protocols: list[tuple[str, bytes]],
+    assignment: bytes,
+) -> int:  # fmt: skip
+    """How much of `MEMBER_BYTES_MAX` a member takes. `heartbeat_table` has a copy of the group's id for each."""
+    ids = text_bytes(group_id) + text_bytes(member_id) + text_bytes(instance_id or "") + text_bytes(client_id)
     proposed = sum(PROTOCOL_OBJECT_BYTES + text_bytes(name) + len(data) for name, data in protocols)
     return MEMBER_OBJECT_BYTES + ids + proposed + len(assignment)
 

@@ -19,6 +19,7 @@ class Member:
         "awaiting_sync",
         "client_host",
         "client_id",
+        "group_id",
         "instance_id",
         "is_new",
         "last_heartbeat_s",
@@ -29,9 +30,11 @@ class Member:
     )
 
     def __init__(
-        self, member_id: str, instance_id: str | None, client_id: str, client_host: str, rebalance_timeout_ms: int,
-        session_timeout_ms: int, protocols: list[tuple[str, bytes]], last_heartbeat_s: float, assignment: bytes = b"",
+        self, group_id: str, member_id: str, instance_id: str | None, client_id: str, client_host: str,
+        rebalance_timeout_ms: int, session_timeout_ms: int, protocols: list[tuple[str, bytes]], last_heartbeat_s: float,
+        assignment: bytes = b"",
     ) -> None:  # fmt: skip
+        self.group_id = group_id
         self.member_id = member_id
         self.instance_id = instance_id
         self.client_id = client_id
@@ -48,7 +51,9 @@ class Member:
     @property
     def held_bytes(self) -> int:
         """How much of `MEMBER_BYTES_MAX` the member takes."""
-        return member_bytes(self.member_id, self.instance_id, self.client_id, self.protocols, self.assignment)
+        return member_bytes(
+            self.group_id, self.member_id, self.instance_id, self.client_id, self.protocols, self.assignment
+        )
 
     def metadata(self, protocol: str | None) -> bytes:
         """The member's subscription for the protocol."""

@@ -81,7 +81,7 @@ class Downgrade:
         self, group: ConsumerGroup, epoch: int, staying: list[ConsumerMember], targets: Mapping[str, Partitions]
     ) -> Generator[object, None, Record]:
         now_s, now_ms = self.context.loop.now(), self.context.loop.wall_clock_ms()
-        members = [_classic_member(member, now_s) for member in staying]
+        members = [_classic_member(group.group_id, member, now_s) for member in staying]
         protocol = select_protocol(members)
         rows = []
         for place, member in enumerate(members):
@@ -129,11 +129,11 @@ def _protocols(member: ConsumerMember) -> list[tuple[str, bytes]]:
     return [(each.name, each.metadata) for each in classic.supported_protocols] if classic is not None else []
 
 
-def _classic_member(member: ConsumerMember, now_s: float) -> ClassicGroupMember:
+def _classic_member(group_id: str, member: ConsumerMember, now_s: float) -> ClassicGroupMember:
     details = member.details
     classic = details.classic_member_metadata
     assert classic is not None
     return ClassicGroupMember(
-        member.member_id, details.instance_id, details.client_id, details.client_host, details.rebalance_timeout_ms,
+        group_id, member.member_id, details.instance_id, details.client_id, details.client_host, details.rebalance_timeout_ms,
         classic.session_timeout_ms, _protocols(member), now_s,
     )  # fmt: skip

@@ -237,7 +237,8 @@ class ConsumerGroup(CommittingGroup):
         if member is None:
             return
         details = member.details
-        size = yield from look(len(details.subscribed_topic_names), partial(member_bytes, member.member_id, details))
+        measure = partial(member_bytes, self.group_id, member.member_id, details)
+        size = yield from look(len(details.subscribed_topic_names), measure)
         self.held_bytes += change * size
         if details.server_assignor is not None:
             self.assignors[details.server_assignor] += change

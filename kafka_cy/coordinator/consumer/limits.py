@@ -19,9 +19,9 @@ REGEX_OBJECT_BYTES: Final = 500  # of a resolved regular expression of a group b
 MATCH_BYTES: Final = 100  # of a topic that it matches besides its characters
 
 
-def member_bytes(member_id: str, details: Member) -> int:
-    """How much of `MEMBER_BYTES_MAX` a member takes."""
-    texts = (member_id, details.instance_id, details.rack_id, details.client_id, details.subscribed_topic_regex)
+def member_bytes(group_id: str, member_id: str, details: Member) -> int:
+    """How much of `MEMBER_BYTES_MAX` a member takes. `heartbeat_table` has a copy of the group's id for each."""
+    texts = (group_id, member_id, details.instance_id, details.rack_id, details.client_id, details.subscribed_topic_regex)
     size = MEMBER_OBJECT_BYTES + sum(text_bytes(each) for each in texts if each)
     size += sum(NAME_OBJECT_BYTES + text_bytes(name) for name in details.subscribed_topic_names)
     if details.classic_member_metadata is not None:

@@ -87,10 +87,10 @@ class MemberChange:
         old, new = self.old, self.new
         if new.details is old.details:
             return
-        before = 0
+        before, group_id = 0, self.group.group_id
         if old.details is not NO_DETAILS:
-            before = yield from in_work(partial(member_bytes, old.member_id, old.details))
-        now = yield from in_work(partial(member_bytes, new.member_id, new.details))
+            before = yield from in_work(partial(member_bytes, group_id, old.member_id, old.details))
+        now = yield from in_work(partial(member_bytes, group_id, new.member_id, new.details))
         if not self.context.has_room(self.group, now - before):
             raise GroupError(ErrorCode.GROUP_MAX_SIZE_REACHED, "The members of all consumer groups take too much memory.")
 

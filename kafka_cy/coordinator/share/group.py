@@ -22,7 +22,7 @@ from kafka_cy.coordinator.open_groups import OPEN_FOR_NOBODY
 from kafka_cy.coordinator.records import CommittedOffset, Record
 from kafka_cy.coordinator.share import records as stored
 from kafka_cy.coordinator.share.assignor import SimpleAssignor
-from kafka_cy.coordinator.share.limits import MEMBER_OBJECT_BYTES, member_bytes
+from kafka_cy.coordinator.share.limits import CHARACTER_BYTES, MEMBER_OBJECT_BYTES, member_bytes
 from kafka_cy.coordinator.share.member import ShareMember, partitions_of
 from kafka_cy.coordinator.share.state_partitions import NO_STATES, ShareStates, states_of
 from kafka_cy.protocol.errors import ErrorCode
@@ -153,7 +153,7 @@ class ShareGroup(ModernGroup):
         if old is None or new is None or old.details is not new.details:
             changes = [(member, by) for member, by in ((new, 1), (old, -1)) if member is not None]
             for member, by in changes:
-                size = partial(member_bytes, member.member_id, member.details)
+                size = partial(member_bytes, self.group_id, member.member_id, member.details)
                 change += by * (yield from look(len(member.details.subscribed_topic_names), size))
             count = partial(count_names, self.by_name)
             yield from in_pieces((count, member.details.subscribed_topic_names, by) for member, by in changes)
@@ -182,7 +182,8 @@ class ShareGroup(ModernGroup):
     @property
     def size(self) -> int:
         """At least how many names and partitions the group has."""
-        return (self.held_bytes - MEMBER_OBJECT_BYTES * len(self.members)) // PARTITION_BYTES
+        besides = MEMBER_OBJECT_BYTES + CHARACTER_BYTES * len(self.group_id)
+        return (self.held_bytes - besides * len(self.members)) // PARTITION_BYTES
 
     # -- what the coordinator asks of every kind of group --
 

@@ -201,9 +201,9 @@ class ShareGroupHeartbeat:
     ) -> Steps[None]:
         if new.details is old.details:
             return
-        added = yield from in_work(partial(member_bytes, new.member_id, new.details))
+        added = yield from in_work(partial(member_bytes, group.group_id, new.member_id, new.details))
         if old.details is not NO_DETAILS:
-            added -= yield from in_work(partial(member_bytes, old.member_id, old.details))
+            added -= yield from in_work(partial(member_bytes, group.group_id, old.member_id, old.details))
         if not self.context.has_room(group, added):
             raise GroupError(ErrorCode.GROUP_MAX_SIZE_REACHED, "The members of all share groups take too much memory.")
         records.append(member_record(group.group_id, new))

@@ -16,8 +16,8 @@ NAME_OBJECT_BYTES: Final = 150  # of a topic name besides its characters
 CHARACTER_BYTES: Final = 4  # Python takes up to so much for each character
 
 
-def member_bytes(member_id: str, details: Member) -> int:
-    """How much of `MEMBER_BYTES_MAX` a member takes."""
-    characters = len(member_id) + len(details.client_id) + len(details.rack_id or "")
+def member_bytes(group_id: str, member_id: str, details: Member) -> int:
+    """How much of `MEMBER_BYTES_MAX` a member takes. `heartbeat_table` has a copy of the group's id for each."""
+    characters = len(group_id) + len(member_id) + len(details.client_id) + len(details.rack_id or "")
     names = details.subscribed_topic_names
     return MEMBER_OBJECT_BYTES + NAME_OBJECT_BYTES * len(names) + CHARACTER_BYTES * (characters + sum(map(len, names)))

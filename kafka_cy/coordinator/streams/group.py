@@ -144,12 +144,12 @@ class StreamsGroup(CommittingGroup):
             self._republish(old, new)
             yield from self.owners.remove(old.process_id, old.assigned)
             yield from self.owners.remove(old.process_id, old.pending_revocation)
-            self.held_bytes -= member_bytes(old.member_id, old.details)
+            self.held_bytes -= member_bytes(self.group_id, old.member_id, old.details)
         if new is not None:
             self.members[new.member_id] = new
             yield from self.owners.add(new.process_id, new.assigned)
             yield from self.owners.add(new.process_id, new.pending_revocation)
-            self.held_bytes += member_bytes(new.member_id, new.details)
+            self.held_bytes += member_bytes(self.group_id, new.member_id, new.details)
         elif old is not None:
             del self.members[old.member_id]
 

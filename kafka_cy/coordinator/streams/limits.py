@@ -24,9 +24,9 @@ TOPIC_CONFIGS_MAX: Final = 100  # of an internal topic
 TASKS_MAX: Final = 100_000  # of a group: more would not fit into the records of its members
 
 
-def member_bytes(member_id: str, details: Member) -> int:
-    """How much of `MEMBER_BYTES_MAX` a member takes."""
-    texts = [member_id, details.rack_id or "", details.client_id, details.process_id]
+def member_bytes(group_id: str, member_id: str, details: Member) -> int:
+    """How much of `MEMBER_BYTES_MAX` a member takes. `heartbeat_table` has a copy of the group's id for each."""
+    texts = [group_id, member_id, details.rack_id or "", details.client_id, details.process_id]
     texts += [text for each in details.client_tags for text in each]
     if details.user_endpoint is not None:
         texts.append(details.user_endpoint.host)

@@ -84,10 +84,12 @@ class StreamsMemberChange:
         GROUP_MAX_SIZE_REACHED."""
         self.topology = yield from in_work(self._topology)
         group, topology = self.group, self.topology
-        before = 0 if self.old.details is NO_DETAILS else member_bytes(self.old.member_id, self.old.details)
+        old, before = self.old, 0
+        if old.details is not NO_DETAILS:
+            before = member_bytes(group.group_id, old.member_id, old.details)
         added = 0
         if self.new.details is not self.old.details:
-            added = member_bytes(self.new.member_id, self.new.details) - before
+            added = member_bytes(group.group_id, self.new.member_id, self.new.details) - before
             self.records.append(member_record(group.group_id, self.new))
             self.bumped = True
         if group.topology is None:
