@@ -90,7 +90,8 @@ class Commits:
                 return CoordinatorResult(response=(error, {}))
             result = self._offset_commit.commit(state.groups, request, prepared, refused)
             if result.records and not state.pending.has_room(producer[0], len(result.records)):
-                self._limits.refuse_pending(request.group_id, state.pending.held)
+                held = state.pending.held
+                self._limits.refuse_pending(request.group_id, offsets=held.count, held_bytes=held.bytes)
                 return CoordinatorResult(response=(ErrorCode.POLICY_VIOLATION, {}))
             result = self._counts.committed(result)
             result.producer = producer

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from kafka_cy.coordinator import committed_offsets
-from kafka_cy.coordinator.offsets.pending import PendingOffsetsHeld
 from kafka_cy.coordinator.runtime.limit_line import LimitLine
 
 GROUPS_MAX = 1_000_000
@@ -63,10 +62,10 @@ class GroupLimits:
             group=group_id[:200], bytes=committed_offsets.held_bytes(), bytes_max=self._offset_bytes_max,
         )  # fmt: skip
 
-    def refuse_pending(self, group_id: str, held: PendingOffsetsHeld) -> None:
+    def refuse_pending(self, group_id: str, *, offsets: int, held_bytes: int) -> None:
         """A commit in a transaction is refused because of the limits of `offsets.pending`."""
         self.refused["pending"] += 1
         self._pending_line.write(
             "open transactions have too many offsets, or one of them has: commits in them get POLICY_VIOLATION",
-            group=group_id[:200], offsets=held.count, bytes=held.bytes,
+            group=group_id[:200], offsets=offsets, bytes=held_bytes,
         )  # fmt: skip

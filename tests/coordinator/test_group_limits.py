@@ -16,7 +16,6 @@ from kafka_cy.coordinator.commits import LONG_OFFSETS
 from kafka_cy.coordinator.committed_offsets import CommittedOffsets
 from kafka_cy.coordinator.group_limits import GroupLimits, group_bytes
 from kafka_cy.coordinator.offsets import pending
-from kafka_cy.coordinator.offsets.pending import PendingOffsetsHeld
 from kafka_cy.coordinator.records import CommittedOffset
 from kafka_cy.protocol.errors import ErrorCode
 
@@ -135,7 +134,7 @@ def test_the_log_tells_once_a_minute() -> None:
     for _ in range(3):
         assert limits.is_full(LONG)
         limits.refuse_offsets(LONG)
-        limits.refuse_pending(LONG, PendingOffsetsHeld())
+        limits.refuse_pending(LONG, offsets=0, held_bytes=0)
     assert [set(fields) for _, fields in lines] == [
         {"group", "groups", "bytes", "bytes_max"}, {"group", "bytes", "bytes_max"}, {"group", "offsets", "bytes"}
     ]  # fmt: skip
