@@ -82,7 +82,8 @@ def test_cold_reads(tight_server: HotServer) -> None:
         assert counter(server, "parked_bytes") < counter(server, "queued_request_bytes")
         other.send(1, 12, asked)
         response = rows(other.answer(1, 12))
-        assert len(response) == 101 and not any(row["records"] for row in response)
+        assert len(response) == 101
+        assert not any(row["records"] for row in response[:-1])    # The kernel may have read the last one ahead meanwhile.
         jobs.resume_jobs()
         assert sum(values(row) for row in rows(reader.answer(1, 12))) == 2
 

@@ -29,4 +29,4 @@ def test_quiet_clients_beside_neighbours(neighbours: tuple[str, ...]) -> None:
 
 
 def test_steps_of_assignments() -> None:
-    assert len(lines_of("assignment_steps.py", "20", "100")) == 9
+    assert len(lines_of("assignment_steps.py", "20", "100")) == 11
