@@ -58,6 +58,23 @@ def _begin(
     return _Waiting(place, respond)
 
 
+def _answer_of(
+    request: Request[Any], context: ChangesTopicsOfCluster, ask: Callable[[Callable[[Any], object]], object], partitions: int,
+    response: Callable[..., dict[str, Any]], refuse: Callable[[], dict[str, Any]],
+) -> dict[str, Any] | None:  # fmt: skip
+    """Ask the controller, whose answer are the arguments of `response`. The response, if there is no place to wait."""
+    waiting = _begin(request, context, partitions, refuse)
+    if waiting is None:
+        return refuse()
+    place, respond = waiting
+
+    def answered(answer: tuple[Any, ...]) -> None:
+        respond(lambda: response(*answer))
+
+    ask(request.guarded(place.ending(answered)))
+    return None
+
+
 def _by_topic(partitions: Mapping[TopicPartition, Any]) -> dict[str, list[tuple[int, Any]]]:
     topics: dict[str, list[tuple[int, Any]]] = {}
     for (topic, index), value in partitions.items():
@@ -181,16 +198,8 @@ def reassign(request: Request[Any], context: ChangesTopicsOfCluster) -> dict[str
     def refuse() -> dict[str, Any]:
         return {**LATE, "allow_replication_factor_change": may_resize, "responses": []}
 
-    waiting = _begin(request, context, len(wanted) + len(refused), refuse)
-    if waiting is None:
-        return refuse()
-    place, respond = waiting
-
-    def begun(answer: tuple[ErrorCode, Mapping[TopicPartition, Outcome]]) -> None:
-        respond(lambda: response(*answer))
-
-    context.member.controller.alter_reassignments(wanted, request.guarded(place.ending(begun)))
-    return None
+    ask = partial(context.member.controller.alter_reassignments, wanted)
+    return _answer_of(request, context, ask, len(wanted) + len(refused), response, refuse)
 
 
 def _exists(topic: Topic | None, index: int) -> bool:
@@ -227,13 +236,5 @@ def list_reassignments(request: Request[Any], context: ChangesTopicsOfCluster) -
     def refuse() -> dict[str, Any]:
         return {**LATE, "topics": []}
 
-    waiting = _begin(request, context, len(asked or ()), refuse)
-    if waiting is None:
-        return refuse()
-    place, respond = waiting
-
-    def listed(answer: tuple[ErrorCode, Mapping[TopicPartition, ReplicaAssignment]]) -> None:
-        respond(lambda: response(*answer))
-
-    context.member.controller.list_reassignments(asked, request.guarded(place.ending(listed)))
-    return None
+    ask = partial(context.member.controller.list_reassignments, asked)
+    return _answer_of(request, context, ask, len(asked or ()), response, refuse)
