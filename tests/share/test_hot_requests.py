@@ -22,6 +22,7 @@ from tests.waiting import wait_until
 
 ACCEPT, RELEASE, REJECT = 1, 2, 3
 LOCK_MS = 1000
+LOCKS_MIN = 100  # that a group may allow at least, with the broker's defaults
 CONFIG = {
     "share.coordinator.state.topic.num.partitions": 3, "offsets.topic.num.partitions": 3,
     "group.share.max.partition.max.record.locks": 10_000, "group.share.min.record.lock.duration.ms": LOCK_MS,
@@ -183,6 +184,25 @@ def test_metrics_of_the_group_of_what_reactors_do(live: Live) -> None:
     ended, tries = (of_group(name + "_count") for name in names)
     assert ended == before[0] + 3 and tries >= before[1] + 4, "it tries at once, when it begins to wait, and at the end"
     assert live.forwarded() == forwarded
+
+
+def test_looks_into_a_share_partition_with_all_its_locks_held_are_counted(live: Live) -> None:
+    def full_looks() -> float:
+        return live.metric(f'kafkacy_share_looks_full_total{{group="{live.group}"}}')
+
+    live.configure(share_partition_max_record_locks=str(LOCKS_MIN))
+    live.produce(LOCKS_MIN + 1)
+    member = live.member()
+    held: list[int] = []
+    while len(held) < LOCKS_MIN:
+        held += [offset for first, last, _ in member.fetch(max_records=1) for offset in range(first, last + 1)]
+    assert held == list(range(LOCKS_MIN)) and full_looks() == 0, "the first fetches found records that could be locked"
+    forwarded = live.forwarded()
+    assert member.fetch() == [] and full_looks() == 1
+    assert member.acknowledge((1, 1, ACCEPT)) == 0
+    assert member.fetch() == [] and full_looks() == 2, "records count from the first that is not finished"
+    assert member.fetch((0, 0, ACCEPT)) == [(LOCKS_MIN, LOCKS_MIN, 1)] and full_looks() == 2
+    assert live.forwarded() == forwarded, "reactors looked"
 
 
 def test_a_fetch_waits_for_records(live: Live) -> None:
