@@ -14,13 +14,13 @@ import pytest
 
 from kafka_cy.base import slices
 from kafka_cy.coordinator.consumer import target as consumer_target
+from kafka_cy.coordinator.modern.groups import LONG_HEARTBEAT
 from kafka_cy.coordinator.runtime.shard import REPLAYED_AT_ONCE
 from kafka_cy.coordinator.state_machine import GroupStateMachine
 from kafka_cy.coordinator.streams import limits
 from kafka_cy.coordinator.streams.owners import PIECE_TASKS, TaskOwners, pieces
 from kafka_cy.coordinator.streams.records import Topology
 from kafka_cy.coordinator.streams.requests import StreamsHeartbeat
-from kafka_cy.coordinator.streams.streams_groups import AT_ONCE_MAX
 from kafka_cy.coordinator.streams.tasks import AssignedTasks, Tasks
 from kafka_cy.protocol.errors import ErrorCode
 
@@ -221,9 +221,9 @@ def test_others_are_served_while_a_large_topology_is_looked_at(one_step: None) -
 
 def test_a_small_topology_needs_no_turn(one_step: None) -> None:
     harness = StreamsHarness(FakeCluster(1))
-    assert harness.join_streams("g", "m", many_names(AT_ONCE_MAX - 4))["error_code"] == 0
+    assert harness.join_streams("g", "m", many_names(LONG_HEARTBEAT - 4))["error_code"] == 0
     with pytest.raises(ValueError, match="unpack"):  # no response yet
-        harness.join_streams("h", "m", many_names(AT_ONCE_MAX + 4))
+        harness.join_streams("h", "m", many_names(LONG_HEARTBEAT + 4))
 
 
 def test_too_many_names_or_configs() -> None:

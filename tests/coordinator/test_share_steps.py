@@ -14,6 +14,7 @@ import pytest
 from kafka_cy.api import describe_share_group_offsets, share_group_heartbeat_cold
 from kafka_cy.base import slices
 from kafka_cy.coordinator.modern import assignment, names, topics
+from kafka_cy.coordinator.modern import groups as modern_groups
 from kafka_cy.coordinator.modern.heartbeat_responses import member_response
 from kafka_cy.coordinator.share import assignor, share_groups, target
 from kafka_cy.coordinator.share.group import ShareGroup
@@ -213,7 +214,8 @@ def test_a_topic_that_comes_while_states_are_being_stored_is_assigned(
     turns: Turns, monkeypatch: pytest.MonkeyPatch, turn: int
 ) -> None:
     """The work on the states of another topic ends between two steps of the heartbeat that sees the new one."""
-    monkeypatch.setattr(share_groups, "LONG_HEARTBEAT", 0)
+    for module in (modern_groups, share_groups):
+        monkeypatch.setattr(module, "LONG_HEARTBEAT", 0)
     hosted, late = turns.harness.cluster.hosted[0], uuid.UUID(int=TOPICS + 1)
 
     def store() -> None:

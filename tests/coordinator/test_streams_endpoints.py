@@ -9,6 +9,7 @@ import pytest
 
 from kafka_cy.api import streams_group_heartbeat_cold as api
 from kafka_cy.base import slices
+from kafka_cy.coordinator.modern import groups as modern_groups
 from kafka_cy.coordinator.streams import endpoints, streams_groups
 from kafka_cy.coordinator.streams.records import Endpoint
 from kafka_cy.coordinator.streams.requests import StreamsHeartbeat, error_response
@@ -69,7 +70,8 @@ def test_rows_of_many_endpoints_are_made_in_slices(monkeypatch: pytest.MonkeyPat
     assert len(few[0]["partitions_by_user_endpoint"]) == MEMBERS, "few rows are made at once"
     monkeypatch.setattr(slices, "SLICE_S", 0.0)
     monkeypatch.setattr(endpoints, "ROWS_AS_A_NAME", 1)
-    monkeypatch.setattr(streams_groups, "AT_ONCE_MAX", MEMBERS + PARTITIONS - 1)
+    for module in (modern_groups, streams_groups):
+        monkeypatch.setattr(module, "LONG_HEARTBEAT", MEMBERS + PARTITIONS - 1)
     harness.loop.threads = []
     response = heartbeat(harness, -1)
     assert not response
@@ -97,17 +99,18 @@ def test_a_member_with_an_endpoint_that_may_get_tasks(monkeypatch: pytest.Monkey
     harness = with_endpoints()
     monkeypatch.setattr(slices, "SLICE_S", 0.0)
     monkeypatch.setattr(endpoints, "ROWS_AS_A_NAME", 1)
-    monkeypatch.setattr(streams_groups, "AT_ONCE_MAX", MEMBERS + PARTITIONS - 1)
+    for module in (modern_groups, streams_groups):
+        monkeypatch.setattr(module, "LONG_HEARTBEAT", MEMBERS + PARTITIONS - 1)
     harness.loop.threads = []
     group = harness.streams_group()
-    groups = harness.coordinator.streams
+    streams = harness.coordinator.streams
     request = StreamsHeartbeat(
         "g", "late" if joins else "m0", 0 if joins else group.epoch, endpoint_epoch=group.endpoint_epoch,
         rebalance_timeout_ms=5000, topology=group.topology if joins else None, process_id="P",
         endpoint=Endpoint("there", 1), active={}, standby={}, warmup={}, client_id="sg", client_host="/127.0.0.1",
     )  # fmt: skip
-    assert groups._size(request) > streams_groups.AT_ONCE_MAX
-    assert groups._size(request._replace(endpoint=None, member_id="unknown")) <= streams_groups.AT_ONCE_MAX
+    assert streams._size(request) > modern_groups.LONG_HEARTBEAT
+    assert streams._size(request._replace(endpoint=None, member_id="unknown")) <= modern_groups.LONG_HEARTBEAT
 
 
 # -- the response --

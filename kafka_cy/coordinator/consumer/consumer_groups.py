@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping
 from functools import partial
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar
 
 from kafka_cy.coordinator.classic.group import ClassicGroup
 from kafka_cy.coordinator.classic.rebalance import Rebalancer
@@ -30,15 +30,13 @@ from kafka_cy.coordinator.modern.context import SESSION
 from kafka_cy.coordinator.modern.deadlines import Key
 from kafka_cy.coordinator.modern.errors import GroupError
 from kafka_cy.coordinator.modern.group_lines import Info
-from kafka_cy.coordinator.modern.groups import ModernGroups, Nothing, RemoveSteps
+from kafka_cy.coordinator.modern.groups import LONG_HEARTBEAT, ModernGroups, Nothing, RemoveSteps
 from kafka_cy.coordinator.modern.heartbeat_responses import error_response
 from kafka_cy.coordinator.modern.names import PIECE_NAMES, names_count
 from kafka_cy.coordinator.modern.topics import Topics
 from kafka_cy.coordinator.runtime.result import CoordinatorResult
 from kafka_cy.coordinator.runtime.runtime import CoordinatorRuntime
 from kafka_cy.protocol.errors import ErrorCode
-
-LONG_HEARTBEAT: Final = 200  # names and topics: more take more than about a millisecond
 
 
 class ConsumerGroups(ModernGroups):
@@ -81,15 +79,7 @@ class ConsumerGroups(ModernGroups):
         except GroupError as error:
             respond(error_response(error.code, error.message))
             return
-
-        def is_long() -> bool:
-            if request.member_epoch < 0:
-                return self._is_much(request.group_id, [(SESSION, request.member_id)])
-            return self._size(request) > LONG_HEARTBEAT
-
-        beat = partial(self.heartbeats.steps, request=request)
-        joins = request.member_epoch == 0
-        self._beat_in_steps(request.group_id, beat, error_response, respond, joins=joins, is_long=is_long)
+        self._beat(request, self.heartbeats.steps, error_response, respond)
 
     def _size(self, request: HeartbeatRequest) -> int:
         """How many names and topics the heartbeat has to look at."""

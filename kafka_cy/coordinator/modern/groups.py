@@ -9,12 +9,13 @@ from typing import Any, ClassVar, Final, Protocol
 
 from kafka_cy.base.slices import at_once
 from kafka_cy.coordinator.group import Group
-from kafka_cy.coordinator.modern.context import ModernContext
+from kafka_cy.coordinator.modern.context import SESSION, ModernContext
 from kafka_cy.coordinator.modern.deadlines import Deadlines, Key
 from kafka_cy.coordinator.runtime.result import CoordinatorResult
 from kafka_cy.coordinator.runtime.runtime import CoordinatorRuntime
 from kafka_cy.protocol.errors import ErrorCode
 
+LONG_HEARTBEAT: Final = 200  # names, topics, partitions or tasks: more take more than about a millisecond
 REMOVED_AT_ONCE: Final = 200  # members whose time is over that one batch removes
 REMOVED_FEW: Final = 10  # more of them take more than about a millisecond
 RETRY_MS: Final = 1000  # after a removal that has failed
@@ -22,7 +23,20 @@ Nothing = CoordinatorResult[None]
 RemoveSteps = Generator[object, None, CoordinatorResult[None]]
 BeatSteps = Generator[object, None, CoordinatorResult[dict[str, Any]]]
 Respond = Callable[[dict[str, Any]], object]
+Steps = Callable[[Mapping[str, Group], Any], BeatSteps]  # of the heartbeat
 Refuse = Callable[[ErrorCode], dict[str, Any]]  # the response to a heartbeat that was not looked at
+
+
+class Beat(Protocol):
+    """A heartbeat of a member."""
+
+    @property
+    def group_id(self) -> str: ...
+    @property
+    def member_id(self) -> str: ...
+    @property
+    def member_epoch(self) -> int:
+        """0: it joins, and creates the group if there is none. Negative: it leaves."""
 
 
 class Assignment(Protocol):
@@ -55,25 +69,30 @@ class ModernGroups(ABC):
 
     # -- requests --
 
-    def _beat_in_steps(
-        self, group_id: str, beat: Callable[[Mapping[str, Group]], BeatSteps], refuse: Refuse, respond: Respond, *,
-        joins: bool, is_long: Callable[[], bool],
-    ) -> None:  # fmt: skip
-        """Let the task `beat` look at the groups; `respond` gets its response when its records are stored.
+    def _beat(self, request: Beat, steps: Steps, refuse: Refuse, respond: Respond) -> None:
+        """Let the task `steps` look at the groups; `respond` gets its response when its records are stored.
 
-        `joins`: it creates the group, if there is none. `is_long` tells whether it is done in slices, and other operations on
-        the group wait.
+        A long one is done in slices, and other operations on the group wait.
         """
 
         def operation(state: Any) -> BeatSteps:
-            if joins and group_id not in state.groups and self.is_full(group_id):
+            if request.member_epoch == 0 and request.group_id not in state.groups and self.is_full(request.group_id):
                 return CoordinatorResult(response=refuse(ErrorCode.POLICY_VIOLATION))
-            return (yield from beat(state.groups))
+            return (yield from steps(state.groups, request))
 
         def done(error: ErrorCode, response: dict[str, Any] | None) -> None:
             respond(refuse(error) if response is None else response)
 
-        self.runtime.write_either(group_id, operation, done, is_long)
+        self.runtime.write_either(request.group_id, operation, done, partial(self._is_long, request))
+
+    def _is_long(self, request: Beat) -> bool:
+        if request.member_epoch < 0:
+            return self._is_much(request.group_id, [(SESSION, request.member_id)])
+        return self._size(request) > LONG_HEARTBEAT
+
+    @abstractmethod
+    def _size(self, request: Any) -> int:
+        """How much the heartbeat of a member that does not leave has to look at: see LONG_HEARTBEAT."""
 
     def descriptions(self, group_ids: Sequence[str], found: list[dict[str, Any]]) -> Iterator[None]:
         """Put what the request to describe groups shows of each group into `found`. A task for slices."""

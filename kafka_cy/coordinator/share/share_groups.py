@@ -18,7 +18,7 @@ from kafka_cy.coordinator.modern.context import SESSION
 from kafka_cy.coordinator.modern.deadlines import Key
 from kafka_cy.coordinator.modern.errors import GroupError
 from kafka_cy.coordinator.modern.group_lines import Info
-from kafka_cy.coordinator.modern.groups import ModernGroups, Nothing, RemoveSteps
+from kafka_cy.coordinator.modern.groups import LONG_HEARTBEAT, ModernGroups, Nothing, RemoveSteps
 from kafka_cy.coordinator.modern.heartbeat_responses import error_response
 from kafka_cy.coordinator.modern.names import PIECE_NAMES, names_count
 from kafka_cy.coordinator.modern.topics import Topics
@@ -37,7 +37,6 @@ from kafka_cy.coordinator.share.state_partitions import ShareStates, TopicStates
 from kafka_cy.coordinator.share.state_requests import Errors, Partitions, StateRequests, StateWork, has_many
 from kafka_cy.protocol.errors import ErrorCode
 
-LONG_HEARTBEAT: Final = 200  # names and partitions: more take more than about a millisecond
 MANY_STATES: Final = 500  # share partitions: it takes about a millisecond to store which of them have state
 RETRY_MS: Final = 1000  # after the first failed initialization
 R = TypeVar("R")
@@ -101,15 +100,7 @@ class ShareGroups(ModernGroups):
         except GroupError as error:
             respond(error_response(error.code, error.message))
             return
-
-        def is_long() -> bool:
-            if request.member_epoch < 0:
-                return self._is_much(request.group_id, [(SESSION, request.member_id)])
-            return self._size(request) > LONG_HEARTBEAT
-
-        beat = partial(self.heartbeats.steps, request=request)
-        joins = request.member_epoch == 0
-        self._beat_in_steps(request.group_id, beat, error_response, respond, joins=joins, is_long=is_long)
+        self._beat(request, self.heartbeats.steps, error_response, respond)
 
     def _size(self, request: ShareHeartbeat) -> int:
         """How many names and partitions the heartbeat has to look at; it counts no further than LONG_HEARTBEAT names."""

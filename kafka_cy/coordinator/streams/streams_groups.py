@@ -7,9 +7,9 @@ response, as in Kafka: the next heartbeat finds them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar
 
 from kafka_cy.coordinator.classic.group import ClassicGroup
 from kafka_cy.coordinator.classic.rebalance import Rebalancer
@@ -17,7 +17,7 @@ from kafka_cy.coordinator.group import Group
 from kafka_cy.coordinator.modern.context import SESSION
 from kafka_cy.coordinator.modern.deadlines import Key
 from kafka_cy.coordinator.modern.group_lines import ID_CHARS_MAX, Info
-from kafka_cy.coordinator.modern.groups import ModernGroups, Nothing, RemoveSteps
+from kafka_cy.coordinator.modern.groups import LONG_HEARTBEAT, ModernGroups, Nothing, RemoveSteps
 from kafka_cy.coordinator.modern.topics import Topics
 from kafka_cy.coordinator.runtime.result import CoordinatorResult
 from kafka_cy.coordinator.runtime.runtime import CoordinatorRuntime
@@ -33,8 +33,6 @@ from kafka_cy.coordinator.streams.requests import StreamsHeartbeat, checked, err
 from kafka_cy.coordinator.streams.settings import StreamsSettings
 from kafka_cy.coordinator.streams.target import StreamsTarget
 from kafka_cy.protocol.errors import ErrorCode
-
-AT_ONCE_MAX: Final = 200  # names and tasks that a heartbeat looks at: more take more than about a millisecond
 
 
 class StreamsGroups(ModernGroups):
@@ -73,15 +71,7 @@ class StreamsGroups(ModernGroups):
 
     def checked_heartbeat(self, request: StreamsHeartbeat, respond: Callable[[dict[str, Any]], object]) -> None:
         """heartbeat() of a request that was checked: at once if it is little work, else in slices."""
-
-        def beat(groups: Mapping[str, Group]) -> Generator[object, None, CoordinatorResult[dict[str, Any]]]:
-            return self.heartbeats.steps(groups, request)
-
-        def is_long() -> bool:
-            return self._size(request) > AT_ONCE_MAX
-
-        joins = request.member_epoch == 0
-        self._beat_in_steps(request.group_id, beat, error_response, respond, joins=joins, is_long=is_long)
+        self._beat(request, self.heartbeats.steps, error_response, respond)
 
     def _size(self, request: StreamsHeartbeat) -> int:
         """How many names and tasks the heartbeat has to look at; rows of endpoints count as names."""
@@ -92,10 +82,10 @@ class StreamsGroups(ModernGroups):
         if group.configured is None or group.topics_version != self.context.topics.version:
             size += group.facts.names_count
         member = group.members.get(request.member_id)
-        if member is not None and (not member.is_reconciled_to(group.assignment_epoch) or request.member_epoch <= 0):
+        if member is not None and (not member.is_reconciled_to(group.assignment_epoch) or not request.member_epoch):
             size += 2 * member.assigned.size + member.pending_revocation.size + group.target_of(member.member_id).size
-        if size <= AT_ONCE_MAX and self.heartbeats.may_tell_endpoints(group, request):
-            size += rows_size(group, AT_ONCE_MAX + 1)
+        if size <= LONG_HEARTBEAT and self.heartbeats.may_tell_endpoints(group, request):
+            size += rows_size(group, LONG_HEARTBEAT + 1)
         return size
 
     def unknown(self, group_id: str) -> dict[str, Any]:
@@ -127,7 +117,7 @@ class StreamsGroups(ModernGroups):
     def _is_much(self, group_id: str, due: list[Key]) -> bool:
         members = self._due_members(group_id, due)
         size: int = sum(each.assigned.size + each.pending_revocation.size for each in members)
-        return size > AT_ONCE_MAX
+        return size > LONG_HEARTBEAT
 
     def _remove(
         self, groups: Mapping[str, Group], group: StreamsGroup, members: list[Any], reason: str
