@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from grafana_foundation_sdk.builders.dashboard import Dashboard
+from grafana_foundation_sdk.builders.dashboard import Dashboard, Row
 
 from grafana.panels import BAD_ABOVE_ZERO, CLUSTER, RATE, board, folded, lines, number, rows, topic_variable, variable
 
@@ -10,6 +10,7 @@ GROUP = f'{CLUSTER},consumergroup=~"$consumergroup"'
 LAG = f'{GROUP},topic=~"$topic"'
 STATES = "kafka_coordinator_group_groupmetadatamanager_numgroups"
 EVENTS = "kafka_server_group_coordinator_metrics_"
+RUNTIMES = (("groups", EVENTS), ("share groups", "kafka_server_share_coordinator_metrics_"))
 BY = "consumergroup, topic"
 
 
@@ -170,6 +171,7 @@ def build() -> Dashboard:
                 ),
             )
         )
+        .with_row(_coordinators())
         .with_row(
             folded(
                 "Streams groups",
@@ -240,4 +242,74 @@ def build() -> Dashboard:
                 ),
             )
         )
+    )
+
+
+def _coordinators() -> Row:
+    """The thread that works for all coordinators, and what they hold."""
+    return folded(
+        "Coordinators: thread, partitions, memory",
+        lines(
+            "Coordinator events p99",
+            (f"{EVENTS}event_queue_time_ms_p99{{{CLUSTER}}}", "{{instance}} wait"),
+            (f"{EVENTS}event_processing_time_ms_p99{{{CLUSTER}}}", "{{instance}} work"),
+            unit="ms",
+            text="How long requests and timers wait for the coordinators' thread, and how long it works on one. Joins, and"
+            " commits that reactors do not store, wait for each other here.",
+        ),
+        lines(
+            "Coordinators' thread idle",
+            (f"{EVENTS}thread_idle_ratio_avg{{{CLUSTER}}}", "{{instance}}"),
+            unit="percentunit",
+            most=1,
+            text="One thread works for the coordinators of groups, share groups and transactions.",
+        ),
+        lines(
+            "Coordinator events waiting",
+            (f"{EVENTS}event_queue_size{{{CLUSTER}}}", "{{instance}}"),
+            text="Requests and calls that wait for the coordinators' thread.",
+        ),
+        lines(
+            "Coordinator partitions",
+            *(
+                (f"sum by (state) ({metrics}num_partitions{{{CLUSTER}}})", f"{name} {{{{state}}}}")
+                for name, metrics in RUNTIMES
+            ),
+            text="Of __consumer_offsets and __share_group_state. A failed one cannot be loaded: the broker's log says why.",
+        ),
+        lines(
+            "Loading of partitions",
+            *(
+                (f"max by (instance) ({metrics}partition_load_time_max{{{CLUSTER}}})", f"{{{{instance}}}} {name}")
+                for name, metrics in (*RUNTIMES, ("transactions", "kafka_server_transaction_coordinator_metrics_"))
+            ),
+            unit="ms",
+            text="The longest of the last 30 seconds, 0 if there was none. Meanwhile clients get COORDINATOR_LOAD_IN_PROGRESS.",
+        ),
+        lines(
+            "Records of coordinators p99",
+            *(
+                (f"max({metrics}{metric}_ms_p99{{{CLUSTER}}})", f"{name}: {label}")
+                for name, metrics in RUNTIMES
+                for metric, label in (("batch_flush_time", "append"), ("event_purgatory_time", "wait for followers"))
+            ),
+            unit="ms",
+            text="To append the records of an operation, and until they are replicated, which its response waits for.",
+        ),
+        lines(
+            "Memory of groups",
+            (f"sum by (instance) (kafkacy_group_bytes{{{CLUSTER}}})", "{{instance}} groups"),
+            (f"sum by (instance) (kafkacy_committed_offset_bytes{{{CLUSTER}}})", "{{instance}} offsets"),
+            unit="bytes",
+            text="At most kafkacy.groups.max.bytes and kafkacy.committed.offsets.max.bytes.",
+        ),
+        lines(
+            "Requests of groups refused",
+            (
+                f"sum by (instance, limit) (rate(kafkacy_group_requests_refused_total{{{CLUSTER}}}[{RATE}]))",
+                "{{instance}} {{limit}}",
+            ),
+            unit="reqps",
+            text="By the limit that refused them: too many groups, committed offsets, or offsets in open transactions.",
+        ),
     )

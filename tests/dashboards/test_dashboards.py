@@ -79,6 +79,17 @@ def test_the_state_of_a_cluster_is_on_a_board(metric: str) -> None:
     assert [query.name for name, board in BOARDS.items() for query in panel_queries(name, board) if metric in query.expression]
 
 
+@pytest.mark.parametrize(
+    "metric",
+    [
+        "event_queue_time_ms_p99", "event_processing_time_ms_p99", "event_queue_size", "thread_idle_ratio_avg", "num_partitions",
+        "partition_load_time_max", "batch_flush_time_ms_p99", "event_purgatory_time_ms_p99", "requests_refused_total",
+    ],
+)  # fmt: skip
+def test_the_work_of_coordinators_is_on_a_board(metric: str) -> None:
+    assert [query.name for query in panel_queries("consumers", BOARDS["consumers"]) if f"_{metric}{{" in query.expression]
+
+
 @pytest.mark.parametrize("name", sorted(BOARDS))
 def test_links_lead_to_boards(name: str) -> None:
     for panel in all_panels(BOARDS[name]):
