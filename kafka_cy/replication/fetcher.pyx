@@ -36,7 +36,7 @@ from kafka_cy.replication.followed cimport (
 )
 from kafka_cy.replication.follower_throttle cimport count_appended, throttle_followed
 from kafka_cy.storage.log_follow cimport Received, received_check
-from kafka_cy.storage.log_struct cimport Log, log_start_offset
+from kafka_cy.storage.log_struct cimport Log, log_end_offset, log_start_offset
 from kafka_cy.storage.partition cimport PARTITION_FOLLOWER, partition_acquire, partition_log, partition_release
 from kafka_cy.storage.partition_follower cimport LeaderOffsets, partition_append_received, partition_begin_below
 from kafka_cy.storage.storage_error cimport STORAGE_NOT_LEADER, STORAGE_OFFSET_OUT_OF_RANGE
@@ -126,7 +126,7 @@ cdef void run_commands(Fetcher* fetcher, int64_t until_ns) noexcept nogil:
 
 # -- events --
 
-cdef void tell_of(
+cdef bint tell_of(
     Fetcher* fetcher, FetchEventKind kind, Partition* partition, int32_t leader_epoch, int32_t code, int32_t epoch, int64_t offset
 ) noexcept nogil:
     cdef FetchEvent event
@@ -137,16 +137,22 @@ cdef void tell_of(
     event.code = code
     event.epoch = epoch
     event.offset = offset
-    if not fetch_event_add(fetcher.events, &event) and partition != NULL:
+    if fetch_event_add(fetcher.events, &event):
+        return True
+    if partition != NULL:
         partition_release(partition)
+    return False
 
 
 cdef void hold(
     Fetcher* fetcher, Followed* followed, FetchEventKind kind, int32_t code, int32_t epoch, int64_t offset
 ) noexcept nogil:
-    """Python decides."""
+    """Python decides. Without memory for the event the leader is asked once more, later."""
     followed_hold(&fetcher.table, followed)
-    tell_of(fetcher, kind, followed.partition, followed.position.leader_epoch, code, epoch, offset)
+    if not tell_of(fetcher, kind, followed.partition, followed.position.leader_epoch, code, epoch, offset) and (
+        kind == EVENT_DIVERGED or kind == EVENT_OUT_OF_RANGE
+    ):
+        wait(fetcher, followed, DELAYS - 1)
 
 
 cdef void wait(Fetcher* fetcher, Followed* followed, int32_t delay) noexcept nogil:
@@ -202,7 +208,11 @@ cdef void append(Fetcher* fetcher, Followed* followed, const FetchedPartition* f
     leader.high_watermark = fetched.high_watermark
     leader.start_offset = fetched.start_offset
     error = partition_append_received(
-        followed.partition, followed.position.leader_epoch, fetched.records, &received, &leader, fetcher.now_ms)
+        followed.partition, followed.position.leader_epoch, followed.position.offset, fetched.records, &received, &leader,
+        fetcher.now_ms)
+    if error == STORAGE_OFFSET_OUT_OF_RANGE and log_end_offset(log) != followed.position.offset:
+        go_on_from_end(fetcher, followed, &received, &leader)
+        return
     if error == STORAGE_OFFSET_OUT_OF_RANGE and received.first_last_offset >= log_start_offset(log):
         error = begin_below(fetcher, followed, fetched, &received, &leader)
     if error == STORAGE_NOT_LEADER and still_follows(followed):
@@ -213,6 +223,19 @@ cdef void append(Fetcher* fetcher, Followed* followed, const FetchedPartition* f
         hold(fetcher, followed, EVENT_FAILED, error, -1, received.first_offset)
     else:
         appended(fetcher, followed, &received, &leader)
+
+
+cdef void go_on_from_end(
+    Fetcher* fetcher, Followed* followed, Received* received, const LeaderOffsets* leader
+) noexcept nogil:
+    """The log ends elsewhere than when it was asked for: it was cut; or the fetcher that followed it before has appended what it had
+    in its hands (num.replica.fetchers, or the leader's address, has changed). Then the leader's offsets count all the same: its
+    session does not send them again."""
+    if log_end_offset(partition_log(followed.partition)) > followed.position.offset:
+        received.batches = 0
+        partition_append_received(
+            followed.partition, followed.position.leader_epoch, -1, NULL, received, leader, fetcher.now_ms)
+    followed_begin(&fetcher.table, followed, followed.position.leader_epoch)
 
 
 cdef bint still_follows(Followed* followed) noexcept nogil:
@@ -229,7 +252,8 @@ cdef int begin_below(
     if error:
         return error
     tell_of(fetcher, EVENT_BELOW_START, followed.partition, epoch, 0, -1, received.first_offset)
-    return partition_append_received(followed.partition, epoch, fetched.records, received, leader, fetcher.now_ms)
+    return partition_append_received(
+        followed.partition, epoch, received.first_offset, fetched.records, received, leader, fetcher.now_ms)
 
 
 cdef void appended(Fetcher* fetcher, Followed* followed, const Received* received, const LeaderOffsets* leader) noexcept nogil:
@@ -338,7 +362,8 @@ cdef inline int64_t earlier(int64_t a_ns, int64_t b_ns) noexcept nogil:
 
 cdef void* fetcher_run(void* context) noexcept nogil:
     cdef Fetcher* fetcher = <Fetcher*>context
-    cdef int64_t again_ns = 0
+    cdef int64_t again_ns = 0           # until then it sleeps, if no command comes
+    cdef int64_t retry_ns = 0           # until then a broker that cannot be reached is left alone
     cdef int64_t due_ns
     block_all_signals()
     name_this_thread(b"fetcher", fetcher.number)
@@ -349,9 +374,10 @@ cdef void* fetcher_run(void* context) noexcept nogil:
         if fetcher.table.fetching == 0:
             again_ns = due_ns if due_ns else monotonic_ns() + FOREVER_NS
             continue
-        if again_ns > monotonic_ns() and fetcher.disconnected:
-            continue                                # a command came while the broker is left alone
-        again_ns = fetch_round(fetcher, due_ns)
+        if retry_ns > monotonic_ns() and fetcher.disconnected:
+            again_ns = retry_ns                     # a command came while the broker is left alone
+            continue
+        again_ns = retry_ns = fetch_round(fetcher, due_ns)
     client_disconnect(&fetcher.client)
     return NULL
 

@@ -17,7 +17,7 @@ cdef enum FetchEventKind:
     EVENT_BEGIN = 10            # held: IBP below 2.7, truncate by OffsetForLeaderEpoch before the first fetch
 
 cdef enum:
-    EVENTS_MAX = 2000000        # further ones that hold nobody are dropped
+    EVENTS_MAX = 2000000        # further ones are dropped; see hold()
 
 cdef struct FetchEvent:
     int32_t kind                # FetchEventKind

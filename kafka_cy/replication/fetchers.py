@@ -184,8 +184,8 @@ class Fetchers:
         for name in list(self.running):
             try:
                 self._fetcher(name)
-            except OSError as error:
-                self._warn("a fetcher cannot be started", leader=name[0], error=str(error))
+            except (OSError, MemoryError) as error:
+                self._warn("a fetcher cannot be started", leader=name[0], error=str(error) or repr(error))
         self._attach_waiting()
 
     def resize(self, count: int) -> None:

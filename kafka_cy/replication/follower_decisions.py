@@ -182,6 +182,13 @@ class FollowerDecisions:
             self._ask(leader, its, lambda answers, its=its: self._answered(its, answers))  # type: ignore[misc]
 
     def _answered(self, questions: list[Question], answers: list[Answer] | None) -> None:
+        try:
+            self._use(questions, answers)
+        except Exception:
+            self._later(lambda: self._ask_all(questions))  # what a fetcher holds is not forgotten
+            raise
+
+    def _use(self, questions: list[Question], answers: list[Answer] | None) -> None:
         cuts: list[Cut] = []
         more: list[Question] = []
         again: list[Question] = []

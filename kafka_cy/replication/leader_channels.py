@@ -93,8 +93,13 @@ class LeaderChannels:
 
     def _run(self, leader: int, channel: LeaderChannel, asked: list[tuple[Sequence[Question], Done]]) -> None:
         """Body of the thread."""
-        answered = [(done, self._answers(channel.connection, questions)) for questions, done in asked]
-        self._post(self._answered, leader, channel, answered)
+        answered: list[tuple[Done, list[Answer] | None]] = []
+        try:
+            for questions, done in asked:
+                answered.append((done, self._answers(channel.connection, questions)))
+        finally:  # after a fault, too: the leader can be asked again
+            answered += [(done, None) for _, done in asked[len(answered) :]]
+            self._post(self._answered, leader, channel, answered)
 
     def _answers(self, connection: Connection, questions: Sequence[Question]) -> list[Answer] | None:
         found: dict[Question, Answer] = {}

@@ -82,6 +82,7 @@ class RoleChanges:
         self._around = around
         self._states = around.states
         self._ignored_keys: dict[tuple[ErrorCode, str], list[tuple[Key, int]]] = {}  # of the request that is worked on
+        self._adopted: set[Key] = set()  # partitions that have a new handle, of which no coordinator was told yet
         self._created: set[str] = set()  # topics with new logs, whose folders are not durable or of which nobody was told yet
         self._controller_id = -1  # of the last LeaderAndIsr that was not refused
 
@@ -250,6 +251,7 @@ class RoleChanges:
         elif partition.topic_id == NO_TOPIC_ID != role.topic_id:
             logs.assign_topic_id(topic, index, role.topic_id)
             created.add(topic)
+            self._adopted.add(role.key)
             self._take_again(role)
 
     def _take_again(self, role: Role, tries: int = 0) -> None:
@@ -342,6 +344,10 @@ class RoleChanges:
 
     def _lead(self, role: Role, became: list[tuple[str, int, int, bool]]) -> None:
         state, (topic, index) = role.state, role.key
+        if role.key in self._adopted:
+            # Coordinators hold the former handle, with which nobody leads.
+            self._adopted.remove(role.key)
+            became.append((topic, index, self._states.leader_epoch(role.key), True))
         if self._is_outdated(role):
             return
         # In an epoch that was missed another broker may have led: what this one coordinates is loaded anew (lead_locked).

@@ -282,7 +282,7 @@ cdef class HostedPartition:
         with nogil:
             error = received_check(raw, size, &received)
             if not error:
-                error = partition_append_received(self.partition, epoch, raw, &received, &leader, wall_clock_ms())
+                error = partition_append_received(self.partition, epoch, -1, raw, &received, &leader, wall_clock_ms())
         if error:
             raise StorageFailure(
                 f"append to {self}: {received_failure(error, &received)}", error, self.log.failed_errno)

@@ -275,7 +275,8 @@ class LogManager:
     def assign_topic_id(self, topic: str, index: int, topic_id: bytes) -> HostedPartition:
         """Give a partition without a topic id (before Kafka 2.8) its id: a new handle over the same log, without a role.
 
-        The former handle serves nobody any more. Raises OSError; nothing has changed then.
+        The former handle serves nobody any more, and appends nothing that a fetcher still has in its hands: the log is the new
+        one's. Raises OSError, StorageFailure; no handle has changed then.
         """
         hosted, key = self._hosted, (topic, index)
         with hosted.mutex:
@@ -284,7 +285,8 @@ class LogManager:
             partition = HostedPartition(
                 former.log, topic, topic_id, index, NO_EPOCH, high_watermark=former.high_watermark, leads=False
             )
-            former.retire("follower")
+            former.follow(NO_EPOCH)
+            partition.append_received(b"", NO_EPOCH, former.high_watermark)  # which may have moved until now
             hosted.partitions[key] = partition
             hosted.apply_throttle(partition)
             hosted.compacted.remove(former)

@@ -15,9 +15,10 @@ cdef int partition_become_follower(Partition* partition, int32_t leader_epoch) n
 # the batch's base offset. A StorageError: STORAGE_NOT_LEADER as below; STORAGE_OFFSET_OUT_OF_RANGE if the log is not empty, or
 # does not begin behind `offset`.
 cdef int partition_begin_below(Partition* partition, int32_t leader_epoch, int64_t offset) noexcept nogil
-# Append what was fetched with `leader_epoch` (received_check has passed) and take the leader's offsets. A StorageError:
-# STORAGE_NOT_LEADER when the partition does not follow with this epoch any more; nothing has changed then.
+# Append what was fetched with `leader_epoch` from `fetch_offset` on (received_check has passed) and take the leader's offsets. A
+# StorageError: STORAGE_NOT_LEADER when the partition does not follow with this epoch any more, STORAGE_OFFSET_OUT_OF_RANGE when its
+# log does not end at `fetch_offset` (-1: anywhere) any more; nothing has changed then.
 cdef int partition_append_received(
-    Partition* partition, int32_t leader_epoch, const uint8_t* data, Received* received, const LeaderOffsets* leader,
-    int64_t now_ms
+    Partition* partition, int32_t leader_epoch, int64_t fetch_offset, const uint8_t* data, Received* received,
+    const LeaderOffsets* leader, int64_t now_ms
 ) noexcept nogil

@@ -50,8 +50,8 @@ cdef void take_offsets(Partition* partition, Log* log, const LeaderOffsets* lead
 
 
 cdef int partition_append_received(
-    Partition* partition, int32_t leader_epoch, const uint8_t* data, Received* received, const LeaderOffsets* leader,
-    int64_t now_ms
+    Partition* partition, int32_t leader_epoch, int64_t fetch_offset, const uint8_t* data, Received* received,
+    const LeaderOffsets* leader, int64_t now_ms
 ) noexcept nogil:
     cdef Log* log = lock_log(partition)
     cdef int64_t before = partition.high_watermark
@@ -60,6 +60,8 @@ cdef int partition_append_received(
     cdef int error = STORAGE_OK
     if atomic_load_i32(&partition.state) != PARTITION_FOLLOWER or partition.leader_epoch != leader_epoch:
         error = STORAGE_NOT_LEADER
+    elif fetch_offset >= 0 and fetch_offset != log_end_offset(log):
+        error = STORAGE_OFFSET_OUT_OF_RANGE     # cut meanwhile, or appended to: what was fetched does not follow
     if not error and received.batches > 0:
         error = log_append_received_locked(log, data, now_ms, received)
     if not error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -407,3 +408,66 @@ def test_a_log_that_is_sealed_for_a_move_goes_on(leader: HotServer, follower: Fo
     partition.log.unseal()
     wait_until(lambda: partition.log_end_offset == 6, "the other records")
     assert everything(partition) == everything(source)
+
+
+def with_records(records: bytes, end: int) -> dict[str, Any]:
+    answer = refused(0)
+    answer["responses"][0]["partitions"][0].update(
+        high_watermark=end, last_stable_offset=end, log_start_offset=0, records=records
+    )
+    return answer
+
+
+def test_what_the_fetcher_before_has_appended_is_not_appended_again(tmp_path: Path) -> None:
+    """Both have asked for offset 0: num.replica.fetchers has changed, or the leader's address, while the first one waits."""
+    open_gate = [threading.Event(), threading.Event()]
+    fakes: list[FakeLeader] = []
+    followers: list[Follower] = []
+    try:
+        for gate in open_gate:
+            waiting = Answers(17)
+
+            def answer(request: dict[str, Any], gate: threading.Event = gate, others: Answers = waiting) -> dict[str, Any] | None:
+                if not request["topics"] or request["topics"][0]["partitions"][0]["fetch_offset"] > 0:
+                    return others(request)
+                assert gate.wait(60)
+                return with_records(batch(3), 3)
+
+            fakes.append(FakeLeader(answer))
+            followers.append(Follower(tmp_path, fakes[-1].port))
+        copy = followers[0].partition("t", TOPIC_ID)
+        for fake, follower in zip(fakes, followers, strict=True):
+            follower.fetcher.follow(copy, 0)
+            assert partitions_until(fake, {0})[0]["fetch_offset"] == 0
+        for gate, fake in zip(open_gate, fakes, strict=True):
+            gate.set()
+            assert partitions_until(fake, {0})[0]["fetch_offset"] == 3
+        assert (copy.log_end_offset, copy.high_watermark) == (3, 3)
+        assert [event.kind for follower in followers for event in follower.events.take(0)] == []
+    finally:
+        for gate in open_gate:
+            gate.set()
+        for follower in followers:
+            follower.stop()
+        for fake in fakes:
+            fake.close()
+
+
+def test_a_partition_that_comes_while_the_leader_is_away_is_fetched_soon(tmp_path: Path) -> None:
+    """A new leader epoch: the partition leaves, which leaves the fetcher with none, and comes again."""
+    answers = Answers(17)
+    is_back = threading.Event()
+    fake = FakeLeader(lambda request: answers(request) if is_back.is_set() else None)
+    follower = Follower(tmp_path, fake.port)
+    try:
+        copy = follower.partition("t", TOPIC_ID)
+        follower.fetcher.follow(copy, 0)
+        follower.await_event("disconnected")
+        follower.fetcher.leave(copy)
+        wait_until(lambda: follower.fetcher.counts()[0] == 0, "the fetcher follows nothing")
+        is_back.set()
+        follower.fetcher.follow(copy, 0)
+        follower.await_event("connected")
+    finally:
+        follower.stop()
+        fake.close()

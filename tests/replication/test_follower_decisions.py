@@ -210,3 +210,16 @@ def test_the_fetcher_of_a_partition_is_kafkas() -> None:
     assert [java_hash(text) for text in ("", "a", "topic", "äöü", "\U0001f600")] == [0, 97, 110546223, 226986, 1772899]
     assert fetcher_of("topic", 3, 1) == 0
     assert {fetcher_of("topic", index, 4) for index in range(8)} == {0, 1, 2, 3}
+
+
+def test_a_fault_in_an_answer_asks_again() -> None:
+    """The fetcher holds the partition until it is told to go on."""
+    broker = Broker(Replica([(1, 0)], 10))
+    broker.event("out of range")
+    cut, broker.decisions._cut = broker.decisions._cut, lambda cuts: 1 / 0  # type: ignore[assignment,return-value]
+    with pytest.raises(ZeroDivisionError):
+        broker.answer(Answer(0, 5))
+    broker.decisions._cut = cut
+    broker.delayed.pop()()
+    broker.answer(Answer(0, 5))
+    assert broker.followed == [KEY] and broker.cuts[-1].offset == 5

@@ -7,6 +7,8 @@ import struct
 import threading
 from typing import Any
 
+import pytest
+
 from kafka_cy.replication.fetchers import Endpoint
 from kafka_cy.replication.follower_decisions import Answer, Question
 from kafka_cy.replication.leader_channels import LeaderChannels
@@ -127,3 +129,27 @@ def test_a_leader_that_has_moved() -> None:
     asker.channels.stop()
     asker.ask("e", 2, 3)
     assert asker.await_answers("e") == [None]
+
+
+def test_a_fault_ends_no_channel() -> None:
+    asker = Asker()
+    asker.ask("first", 2, 0)
+    wait_until(lambda: asker.run() and "first" in asker.answers, "the first answer")
+    request, faults = asker.made[0].request, [ValueError("a fault")]
+
+    def failing(*arguments: Any, **more: Any) -> bytes:
+        if faults:
+            raise faults.pop()
+        return request(*arguments, **more)
+
+    asker.made[0].request = failing  # type: ignore[method-assign]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threading, "excepthook", lambda _: None)
+        asker.ask("second", 2, 0)
+        wait_until(lambda: asker.run() and "second" in asker.answers, "it is not answered")
+    asker.ask("third", 2, 0)
+    wait_until(lambda: asker.run() and "third" in asker.answers, "the next answer")
+    assert asker.answers["second"] is None
+    assert asker.answers["third"] == asker.answers["first"]
+    assert asker.answers["third"] is not None
+    asker.channels.stop()

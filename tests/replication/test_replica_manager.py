@@ -174,6 +174,8 @@ def test_topics_get_ids_while_they_are_replicated(make: Make) -> None:
     for broker in (1, 2):
         assert cluster.send(broker, [(TOPIC, 0)]) == {(TOPIC, 0): 0}
     assert cluster.brokers[2].describe(TOPIC).topic_id == cluster.topic_ids[TOPIC]
+    # Coordinators hold the former handle, with which nobody leads any more.
+    assert cluster.brokers[1].call("leadership").count((TOPIC, 0, 0, True)) == 2
     assert cluster.produce(1, batch(2)) == (0, 3)
     cluster.await_offsets(2, 5)
     cluster.equal_logs()

@@ -106,6 +106,18 @@ def test_a_topic_id_that_comes_later(logs: Logs) -> None:
     assert partition.append(batch()) == 3
 
 
+def test_a_handle_without_topic_id_appends_nothing_after_its_successor(logs: Logs) -> None:
+    """A fetcher may have records in its hands. The new handle's fetcher asks for them, too, or this broker leads by then."""
+    former = logs.manager.create("t", 0, bytes(16))
+    former.follow(3)
+    former.append_received(batch(2), 3, 2)
+    partition = logs.manager.assign_topic_id("t", 0, ID)
+    with pytest.raises(StorageFailure, match="not the leader"):
+        former.append_received(batch(2, base_offset=2), 3, 4)
+    partition.follow(3)
+    assert partition.append_received(batch(2, base_offset=2), 3, 4) == 4
+
+
 def test_a_follower_moves_between_directories(logs: Logs) -> None:
     partition = logs.manager.create("t", 0, ID, log_dir=logs.dirs[0])
     partition.follow(3)
