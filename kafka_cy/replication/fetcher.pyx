@@ -228,9 +228,9 @@ cdef void append(Fetcher* fetcher, Followed* followed, const FetchedPartition* f
 cdef void go_on_from_end(
     Fetcher* fetcher, Followed* followed, Received* received, const LeaderOffsets* leader
 ) noexcept nogil:
-    """The log ends elsewhere than when it was asked for: it was cut; or the fetcher that followed it before has appended what it had
-    in its hands (num.replica.fetchers, or the leader's address, has changed). Then the leader's offsets count all the same: its
-    session does not send them again."""
+    """The log ends elsewhere than when it was asked for: it was cut; or the fetcher that followed it before has appended what it
+    had in its hands (num.replica.fetchers, or the leader's address, has changed). Then the leader's offsets count all the same:
+    its session does not send them again."""
     if log_end_offset(partition_log(followed.partition)) > followed.position.offset:
         received.batches = 0
         partition_append_received(
