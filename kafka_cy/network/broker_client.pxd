@@ -8,6 +8,7 @@ cdef enum:
     HOST_BYTES_MAX = 255
     CLIENT_ID_BYTES_MAX = 255
     CLIENT_FAILURE_BYTES_MAX = 200
+    REQUEST_BYTES_MAX = 100 << 20           # also of a response, unless the caller allows less
     RESPONSE_KEPT_BYTES_MAX = 16 << 20      # a larger buffer is freed after its response
 
 cdef enum ClientError:

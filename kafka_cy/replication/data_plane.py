@@ -9,7 +9,7 @@ from functools import partial
 from time import monotonic
 from typing import Any, Protocol
 
-from kafka_cy.network.broker_client import BrokerConnection
+from kafka_cy.network.broker_connection import BrokerConnection
 from kafka_cy.replication.event_pump import EventPump
 from kafka_cy.replication.fetcher_events import FetcherEvents
 from kafka_cy.replication.fetcher_stopper import FetcherStopper, Stopper

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 from kafka_cy.base.named_thread import NamedThread
-from kafka_cy.network.broker_client import BrokerConnection, BrokerConnectionError
+from kafka_cy.network.broker_connection import BrokerConnection, BrokerConnectionError
 
 API_VERSIONS = 18
 BACKOFF_MS = 50

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from kafka_cy.base.named_thread import NamedThread
-from kafka_cy.network.broker_client import BrokerConnection, BrokerConnectionError
+from kafka_cy.network.broker_connection import BrokerConnection, BrokerConnectionError
 from kafka_cy.protocol.decoder import MalformedRequest
 from kafka_cy.records.errors import InvalidBatch
 from kafka_cy.server.lag_requests import LagRequests, PartitionKey, PeerAnswer, PeerGroup, PeerPartition, PeerRefused

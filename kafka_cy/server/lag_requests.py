@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from kafka_cy.network.broker_client import BrokerConnection
+from kafka_cy.network.broker_connection import BrokerConnection
 from kafka_cy.protocol.decoder import Cursor, entity_reader
 from kafka_cy.protocol.encoder import entity_writer
 from kafka_cy.protocol.errors import ErrorCode

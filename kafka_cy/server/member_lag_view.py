@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from kafka_cy.network.broker_client import BrokerConnection
+from kafka_cy.network.broker_connection import BrokerConnection
 from kafka_cy.server.lag_peers import Address, Peers, PeersAnswer
 from kafka_cy.server.lag_requests import RESPONSE_BYTES_MAX, PartitionKey, PeerGroup, PeerPartition
 from kafka_cy.server.lag_view import LagView

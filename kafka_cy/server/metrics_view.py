@@ -180,7 +180,7 @@ class MetricsView:
         member = self._broker.arrangement.member if self._broker.arrangement is not None else None
         if member is None:
             return ReplicationNumbers()
-        from kafka_cy.network.broker_client import logins_failed_so_far
+        from kafka_cy.network.broker_connection import logins_failed_so_far
 
         logins = self._broker.logins
         return ReplicationNumbers(*member.replicas.numbers())._replace(

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from kafka_cy.network.broker_client import BrokerConnection, BrokerConnectionError
+from kafka_cy.network.broker_connection import BrokerConnection, BrokerConnectionError
 from kafka_cy.network.tls import TlsContext
 from kafka_cy.network.tls_client import TlsClient, handshake_problem
 from tests.certificates import Authority

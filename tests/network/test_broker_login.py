@@ -9,7 +9,7 @@ from collections.abc import Generator, Iterator
 
 import pytest
 
-from kafka_cy.network.broker_client import BrokerConnection, BrokerConnectionError, logins_failed_so_far
+from kafka_cy.network.broker_connection import BrokerConnection, BrokerConnectionError, logins_failed_so_far
 from kafka_cy.network.broker_login import BrokerLogin
 from tests.network.test_broker_client import NO_PAUSE, Peer
 from tests.waiting import wait_until

@@ -29,7 +29,7 @@ int getaddrinfo(const char *host, const char *service, const struct addrinfo *hi
 # The listener on 127.0.0.2 has a full backlog: a connection to it is neither made nor refused.
 PROGRAM = """
 import socket, struct, threading
-from kafka_cy.network.broker_client import BrokerConnection
+from kafka_cy.network.broker_connection import BrokerConnection
 
 good = socket.create_server(("127.0.0.1", 0))
 port = good.getsockname()[1]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from kafka_cy.network.broker_client import BrokerConnectionError
+from kafka_cy.network.broker_connection import BrokerConnectionError
 from kafka_cy.protocol.bridge import encode_response
 from kafka_cy.protocol.decoder import Cursor, entity_reader
 from kafka_cy.protocol.schema import message_class
