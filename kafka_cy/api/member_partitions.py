@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from kafka_cy.api.alter_partition_reassignments import reassignment_denied
 from kafka_cy.api.authorization import CLUSTER_DENIED, denied, may_cluster
-from kafka_cy.api.elect_leaders import election_denied, election_refused
+from kafka_cy.api.elect_leaders import ROWS_AT_ONCE, election_denied, election_refused, partitions_count, rows_response
 from kafka_cy.api.pending_topics import log_refusal
 from kafka_cy.api.registry import handler
 from kafka_cy.authorizer.acls import Operation
@@ -25,59 +25,87 @@ if TYPE_CHECKING:
 
 PREFERRED, UNCLEAN = 0, 1
 PARTITION_BYTES = 400  # of what is asked for, until the controller has answered, without the request
+ROW_BYTES = 200  # of an answer that is as long as there are partitions, until another thread makes the response
 DECODED_BYTES_MAX = 20  # for each byte of a request
 LATE: Mapping[str, Any] = {"error_code": ErrorCode.REQUEST_TIMED_OUT, "error_message": None}
 NOT_NEEDED = "Leader election not needed for topic partition."
 
 
-class _Waiting(NamedTuple):
+class _Waiting:
     """A request that waits for the controller, without its turn: the place counts what it keeps."""
 
-    place: Place
-    respond: Callable[[Make], object]  # the response to a long request is built on the other thread nevertheless
-
-
-def _begin(
-    request: Request[Any], context: ChangesTopicsOfCluster, partitions: int, refuse: Callable[[], dict[str, Any]]
-) -> _Waiting | None:
-    """None: there is no place among those that wait for the controller. `refuse`: the response after the time-out, too."""
-    size, turn = DECODED_BYTES_MAX * request.body_size + PARTITION_BYTES * partitions, request.turn
-
-    def respond(make: Make) -> None:
-        if turn is None:
-            request.respond(make())
+    def __init__(self, request: Request[Any], context: ChangesTopicsOfCluster, partitions: int, refuse: Make) -> None:
+        """`place` is None if there is none. `refuse`: the response after the time-out, too; it shows `partitions`."""
+        self._request, self._context, self._partitions, self._refuse = request, context, partitions, refuse
+        self._turn = request.turn
+        self.timeout_ms = request.body.timeout / timedelta(milliseconds=1)
+        size = DECODED_BYTES_MAX * request.body_size + PARTITION_BYTES * partitions
+        over = request.guarded(lambda: self.respond(refuse, partitions))
+        self.place: Place | None = context.member.requests.begin(size, self.timeout_ms, over)
+        if self.place is None:
+            log_refusal(request, context)
         else:
-            turn.build(request, make)
+            request.end_turn()
 
-    over = request.guarded(lambda: respond(refuse))
-    place: Place | None = context.member.requests.begin(size, request.body.timeout / timedelta(milliseconds=1), over)
-    if place is None:
-        log_refusal(request, context)
-        return None
-    request.end_turn()
-    return _Waiting(place, respond)
+    def respond(self, make: Make, rows: int, begun: Callable[[], object] = lambda: None) -> None:
+        """Respond with so many rows; another thread makes many of them. `begun`: their limit is another one from now on."""
+
+        def prepare(ready: Callable[[Make], object]) -> None:
+            begun()
+            ready(make)
+
+        if self._turn is not None:
+            prepare(partial(self._turn.build, self._request))
+        elif rows <= ROWS_AT_ONCE:
+            prepare(lambda made: self._request.respond(made()))
+        else:
+            self._request.respond_long(prepare)
+            if self._request.responded:
+                begun()  # it was closed instead, because too many wait for their turn
+
+    def guarded(self, function: Callable[..., object]) -> Callable[..., None]:
+        """`function`; a fault in it ends the request, and its place, for nothing else may end it any more."""
+
+        def call(*arguments: Any) -> None:
+            try:
+                function(*arguments)
+            except Exception:
+                if self.place is not None:
+                    self.place.end()
+                raise
+
+        return self._request.guarded(call)
+
+    def finish(self, make: Make, rows: int, *, counted: bool) -> None:
+        """The controller has done everything: respond, and end the place. `counted`: the place counts the rows already."""
+        assert self.place is not None
+        if not counted and not self.place.keep(ROW_BYTES * rows):
+            log_refusal(self._request, self._context)
+            make, rows = self._refuse, self._partitions
+        self.respond(make, rows, self.place.end)
 
 
 def _answer_of(
-    request: Request[Any], context: ChangesTopicsOfCluster, ask: Callable[[Callable[[Any], object]], object], partitions: int,
-    response: Callable[..., dict[str, Any]], refuse: Callable[[], dict[str, Any]],
+    request: Request[Any], context: ChangesTopicsOfCluster, ask: Callable[[Callable[[Any], object]], object],
+    partitions: int | None, response: Callable[[Any, Any], dict[str, Any]], refuse: Make,
 ) -> dict[str, Any] | None:  # fmt: skip
-    """Ask the controller, whose answer are the arguments of `response`. The response, if there is no place to wait."""
-    waiting = _begin(request, context, partitions, refuse)
-    if waiting is None:
-        return refuse()
-    place, respond = waiting
+    """Ask the controller about so many partitions; None: all. Its answer, an error and what it found, are the arguments of
+    `response`. Returns the response, if there is no place to wait."""
+    waiting = _Waiting(request, context, partitions or 0, refuse)
+    if waiting.place is None:
+        return rows_response(request, partitions or 0, refuse)
 
-    def answered(answer: tuple[Any, ...]) -> None:
-        respond(lambda: response(*answer))
+    def answered(answer: tuple[ErrorCode, Mapping[TopicPartition, Any]]) -> None:
+        rows = len(answer[1]) if partitions is None else partitions
+        waiting.finish(partial(response, *answer), rows, counted=partitions is not None)
 
-    ask(request.guarded(place.ending(answered)))
+    ask(request.guarded(waiting.place.answering(answered)))
     return None
 
 
 def _by_topic(partitions: Mapping[TopicPartition, Any]) -> dict[str, list[tuple[int, Any]]]:
     topics: dict[str, list[tuple[int, Any]]] = {}
-    for (topic, index), value in partitions.items():
+    for (topic, index), value in sorted(partitions.items()):
         topics.setdefault(topic, []).append((index, value))
     return topics
 
@@ -85,45 +113,52 @@ def _by_topic(partitions: Mapping[TopicPartition, Any]) -> dict[str, list[tuple[
 @handler(api_key=43)
 def elect(request: Request[Any], context: ChangesTopicsOfCluster) -> dict[str, Any] | None:
     """ElectLeaders. The response waits until this broker's metadata show the leaders, for the time-out at most."""
-    body, controller = request.body, context.member.controller
+    body, controller, partitions = request.body, context.member.controller, partitions_count(request.body)
     if not may_cluster(request, Operation.ALTER):
-        return election_denied(body)
+        return rows_response(request, partitions, partial(election_denied, body))
     kind = getattr(body, "election_type", PREFERRED)
     if kind not in (PREFERRED, UNCLEAN):
         return {"error_code": ErrorCode.INVALID_REQUEST, "replica_election_results": []}
-    asked = None
-    if body.topic_partitions is not None:
-        asked = [TopicPartition(each.topic, index) for each in body.topic_partitions for index in each.partitions]
+    asked = None if body.topic_partitions is None else _named((each.topic, each.partitions) for each in body.topic_partitions)
     refuse = partial(election_refused, body, LATE)
-    waiting = _begin(request, context, len(asked or ()), refuse)
-    if waiting is None:
-        return refuse()
-    timeout_ms, (place, respond) = body.timeout / timedelta(milliseconds=1), waiting
+    waiting = _Waiting(request, context, partitions, refuse)
+    place = waiting.place
+    if place is None:
+        return rows_response(request, partitions, refuse)
 
     def elected(answer: tuple[ErrorCode, Mapping[TopicPartition, Outcome]]) -> None:
         error, outcomes = answer
-        found = dict(outcomes)
-        if asked is None:
-            found = {each: outcome for each, outcome in found.items() if outcome.error is not ErrorCode.ELECTION_NOT_NEEDED}
-        term = controller.term
-        leaders = {
-            each: term.parts.context.states[each].leader
-            for each, outcome in found.items()
-            if outcome.error is ErrorCode.NONE and term is not None and each in term.parts.context.states
-        }
+        leaders: dict[str, dict[int, int]] = {}
 
         def waited(late: Sequence[str]) -> None:
-            place.end()
-            for each in leaders:
-                if each.topic in late:
-                    found[each] = Outcome(ErrorCode.REQUEST_TIMED_OUT)
-            respond(lambda: _election_response(error, found))
+            make = partial(_election_response, error, outcomes, frozenset(late))
+            waiting.finish(make, len(outcomes), counted=asked is not None)
 
-        waits = {topic: _are_leaders(dict(expected)) for topic, expected in _by_topic(leaders).items()}
-        context.member.waits.wait(waits, min(timeout_ms, place.left_ms), waited)
+        def look() -> None:
+            waits = {topic: _are_leaders(expected) for topic, expected in leaders.items()}
+            context.member.waits.wait(waits, min(waiting.timeout_ms, place.left_ms), waiting.guarded(waited))
+
+        context.slices.add(_new_leaders(controller, outcomes, leaders), waiting.guarded(look))
 
     controller.elect_leaders(asked, kind == UNCLEAN, request.guarded(place.answering(elected)))
     return None
+
+
+def _named(topics: Iterable[tuple[str, Iterable[int]]]) -> Iterator[TopicPartition]:
+    """The partitions. It takes long to make many of them, so the controller gets them one at a time."""
+    return (TopicPartition(topic, index) for topic, indexes in topics for index in indexes)
+
+
+def _new_leaders(
+    controller: Any, outcomes: Mapping[TopicPartition, Outcome], leaders: dict[str, dict[int, int]]
+) -> Iterator[None]:
+    """Put the leaders of the partitions that were elected into `leaders`, by topic. A task for slices."""
+    for partition, outcome in outcomes.items():
+        term = controller.term
+        state = term.parts.context.states.get(partition) if term is not None else None
+        if outcome.error is ErrorCode.NONE and state is not None:
+            leaders.setdefault(partition.topic, {})[partition.partition] = state.leader
+        yield
 
 
 def _are_leaders(expected: Mapping[int, int]) -> Any:
@@ -135,7 +170,14 @@ def _are_leaders(expected: Mapping[int, int]) -> Any:
     return are
 
 
-def _election_response(error: ErrorCode, outcomes: Mapping[TopicPartition, Outcome]) -> dict[str, Any]:
+def _election_response(
+    error: ErrorCode, outcomes: Mapping[TopicPartition, Outcome], late: frozenset[str]
+) -> dict[str, Any]:
+    """`late`: topics of which the metadata do not show the new leaders. Any thread."""
+    found = {
+        each: Outcome(ErrorCode.REQUEST_TIMED_OUT) if each.topic in late and outcome.error is ErrorCode.NONE else outcome
+        for each, outcome in outcomes.items()
+    }
     return {
         "error_code": error,
         "replica_election_results": [
@@ -150,7 +192,7 @@ def _election_response(error: ErrorCode, outcomes: Mapping[TopicPartition, Outco
                     for index, outcome in partitions
                 ],
             }
-            for topic, partitions in _by_topic(outcomes).items()
+            for topic, partitions in _by_topic(found).items()
         ],
     }
 
@@ -211,9 +253,10 @@ def list_reassignments(request: Request[Any], context: ChangesTopicsOfCluster) -
     """ListPartitionReassignments."""
     if not may_cluster(request, Operation.DESCRIBE):
         return denied(CLUSTER_DENIED) | {"topics": []}
-    asked = None
-    if request.body.topics is not None:
-        asked = [TopicPartition(topic.name, index) for topic in request.body.topics for index in topic.partition_indexes]
+    topics, partitions, asked = request.body.topics, None, None
+    if topics is not None:
+        partitions = sum(len(topic.partition_indexes) for topic in topics)
+        asked = _named((topic.name, topic.partition_indexes) for topic in topics)
 
     def response(error: ErrorCode, found: Mapping[TopicPartition, ReplicaAssignment]) -> dict[str, Any]:
         topics = [
@@ -237,4 +280,4 @@ def list_reassignments(request: Request[Any], context: ChangesTopicsOfCluster) -
         return {**LATE, "topics": []}
 
     ask = partial(context.member.controller.list_reassignments, asked)
-    return _answer_of(request, context, ask, len(asked or ()), response, refuse)
+    return _answer_of(request, context, ask, partitions, response, refuse)

@@ -272,7 +272,7 @@ class Controller:
         unclean: bool,
         done: Callable[[tuple[ErrorCode, Outcomes]], object],
     ) -> None:
-        """Elect the preferred leaders, or any live replica where there is no leader; None: of all partitions."""
+        """Elect the preferred leaders, or any live replica where there is no leader; None: of all partitions that need it."""
 
         async def run(term: Term) -> tuple[ErrorCode, Outcomes]:
             return ErrorCode.NONE, await term.operator.elect(partitions, unclean)
@@ -306,6 +306,6 @@ class Controller:
         """The reassignments that run; None: all."""
 
         async def run(term: Term) -> tuple[ErrorCode, dict[TopicPartition, ReplicaAssignment]]:
-            return ErrorCode.NONE, term.operator.reassignments(partitions)
+            return ErrorCode.NONE, await term.operator.reassignments(partitions)
 
         self._request("ListPartitionReassignments", run, done, lambda error: (error, {}))

@@ -19,6 +19,7 @@ from kafka_cy.controller.parts import Parts
 from kafka_cy.controller.term_store import TermEnded
 from kafka_cy.protocol.errors import ErrorCode
 
+PARTITIONS_AT_ONCE = 500  # that are only looked at: it takes about a millisecond
 PARTITIONS_PER_EVENT = 20  # reassignments begun before other events have their turn
 
 
@@ -29,6 +30,7 @@ class Outcome(NamedTuple):
     message: str | None = None
 
 
+NOT_NEEDED = Outcome(ErrorCode.ELECTION_NOT_NEEDED)
 Outcomes = dict[TopicPartition, Outcome]
 
 
@@ -64,25 +66,36 @@ class OperatorEvents:
 
     async def elect(self, partitions: Iterable[TopicPartition] | None, unclean: bool) -> Outcomes:
         """ElectLeaders; None: all partitions, of which those that need no election are left out of the answer."""
-        context = self._context
         outcomes: Outcomes = {}
-        wanted: list[TopicPartition] = []
-        for partition in sorted(context.states if partitions is None else set(partitions)):
-            state = context.states.get(partition)
-            if partition not in context.partition_status or state is None:
-                outcomes[partition] = Outcome(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, "The partition does not exist.")
-            elif partition.topic in context.deleting:
-                outcomes[partition] = Outcome(ErrorCode.INVALID_TOPIC_EXCEPTION, "The topic is being deleted")
-            elif not self._is_needed(partition, state, unclean):
-                outcomes[partition] = Outcome(ErrorCode.ELECTION_NOT_NEEDED)
-            else:
-                wanted.append(partition)
-        failures = await self._parts.elect(wanted, Election.OFFLINE_UNCLEAN if unclean else Election.PREFERRED)
+        wanted: dict[TopicPartition, None] = {}
+        for count, partition in enumerate(list(self._context.states) if partitions is None else partitions, 1):
+            await self._looked_at(count)
+            outcome = self._refusal(partition, unclean)
+            if outcome is None:
+                wanted[partition] = None
+            elif partitions is not None or outcome.error is not ErrorCode.ELECTION_NOT_NEEDED:
+                outcomes[partition] = outcome
+        failures = await self._parts.elect(list(wanted), Election.OFFLINE_UNCLEAN if unclean else Election.PREFERRED)
         failed = ErrorCode.ELIGIBLE_LEADERS_NOT_AVAILABLE if unclean else ErrorCode.PREFERRED_LEADER_NOT_AVAILABLE
-        for partition in wanted:
+        for count, partition in enumerate(wanted, 1):
+            await self._looked_at(count)
             reason = failures.get(partition)
             outcomes[partition] = Outcome(ErrorCode.NONE) if reason is None else Outcome(failed, reason)
         return outcomes
+
+    async def _looked_at(self, count: int) -> None:
+        """The thread does what else is due after every few partitions."""
+        if count % PARTITIONS_AT_ONCE == 0:
+            await self._parts.pause()
+
+    def _refusal(self, partition: TopicPartition, unclean: bool) -> Outcome | None:
+        """Why the partition gets no other leader; None: it may."""
+        context, state = self._context, self._context.states.get(partition)
+        if partition not in context.partition_status or state is None:
+            return Outcome(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, "The partition does not exist.")
+        if partition.topic in context.deleting:
+            return Outcome(ErrorCode.INVALID_TOPIC_EXCEPTION, "The topic is being deleted")
+        return None if self._is_needed(partition, state, unclean) else NOT_NEEDED
 
     def _is_needed(self, partition: TopicPartition, state: LeaderAndIsr, unclean: bool) -> bool:
         if unclean:
@@ -190,9 +203,13 @@ class OperatorEvents:
 
         self._parts.put("ApiPartitionReassignment", some)
 
-    def reassignments(self, partitions: Iterable[TopicPartition] | None) -> dict[TopicPartition, ReplicaAssignment]:
-        """ListPartitionReassignments; None: all."""
+    async def reassignments(self, partitions: Iterable[TopicPartition] | None) -> dict[TopicPartition, ReplicaAssignment]:
+        """ListPartitionReassignments; None: all. In no order."""
         running = self._context.being_reassigned
-        wanted = running if partitions is None else running & set(partitions)
-        assignments = {each: self._context.assignment(each) for each in sorted(wanted)}
-        return {each: assignment for each, assignment in assignments.items() if assignment.is_being_reassigned}
+        found: dict[TopicPartition, ReplicaAssignment] = {}
+        for count, partition in enumerate(list(running) if partitions is None else partitions, 1):
+            await self._looked_at(count)
+            assignment = self._context.assignment(partition) if partition in running else None
+            if assignment is not None and assignment.is_being_reassigned:
+                found[partition] = assignment
+        return found

@@ -9,7 +9,7 @@ from kafka_cy.controller.alter_partition import AlterPartitions
 from kafka_cy.controller.channels import Channels
 from kafka_cy.controller.context import Broker, ControllerContext, Replica, ReplicaStatus
 from kafka_cy.controller.controller_numbers import ControllerNumbers
-from kafka_cy.controller.events import EventQueue, Handler
+from kafka_cy.controller.events import Answer, EventQueue, Handler
 from kafka_cy.controller.partition_machine import Election, PartitionMachine
 from kafka_cy.controller.partition_state import TopicPartition
 from kafka_cy.controller.reassignment import Reassignments
@@ -81,6 +81,12 @@ class Parts:
         """Queue an event of this term; it is forgotten if the term has ended."""
         if self.is_open:
             self._queue.put(name, handler)
+
+    async def pause(self) -> None:
+        """Let the thread do what else is due. Other events wait, so that nothing that the controller knows changes."""
+        answer: Answer[None] = Answer()
+        self.around.call_later(0, lambda: answer.set(None))
+        await answer
 
     def close(self) -> None:
         """The term has ended: nothing is sent or written any more."""

@@ -37,6 +37,14 @@ class Place:
         self.is_over = True
         self._tell()
 
+    def keep(self, size: int) -> bool:
+        """So many more bytes are kept until the end. False: there is no room for them."""
+        if self._owner.count > 1 and self._owner.bytes + size > BYTES_MAX:
+            return False
+        self._size += size
+        self._owner.bytes += size
+        return True
+
     def answered(self) -> None:
         """The controller has done everything, or refused it: no time-out any more. What is kept counts until `end`."""
         self._timer.cancel()

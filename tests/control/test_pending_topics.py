@@ -93,8 +93,9 @@ def test_a_topic_that_is_named_in_two_ways_is_deleted_once(silent: Silent) -> No
     assert [name for name, _ in silent.asked] == ["later"] and silent.requests.count == 0
 
 
-@pytest.mark.parametrize("api_key", [CREATE, DELETE, EXTEND])
-@pytest.mark.parametrize("where", ["_answer", "wait"])
+@pytest.mark.parametrize(
+    ("api_key", "where"), [*((key, name) for key in (CREATE, DELETE, EXTEND) for name in ("_answer", "wait")), (ELECT, "wait")]
+)
 def test_a_fault_ends_the_request_and_its_place(
     silent: Silent, monkeypatch: pytest.MonkeyPatch, api_key: int, where: str
 ) -> None:

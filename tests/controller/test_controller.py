@@ -11,7 +11,7 @@ import pytest
 from kafka_cy.cluster.change_formats import LogDirEvent
 from kafka_cy.cluster.store import Create, NoAuthError
 from kafka_cy.cluster.znode_formats import TopicAssignment
-from kafka_cy.controller import channels
+from kafka_cy.controller import channels, operator_events
 from kafka_cy.controller.operator_events import Outcome
 from kafka_cy.controller.partition_state import TopicPartition
 from kafka_cy.controller.settings import ControllerSettings
@@ -126,6 +126,48 @@ def test_requests_to_a_broker_that_is_not_the_controller_are_refused() -> None:
         (refused, {}),
         (refused, {}),
     ]
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_many_partitions_are_looked_at_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch, *, named: bool) -> None:
+    """Other calls have their turn in between, other events have not."""
+    monkeypatch.setattr(operator_events, "PARTITIONS_AT_ONCE", 5)
+    cluster = Cluster(THREE, {"t": [State((1, 2), 1, 0, (1, 2), 0)] * 27 + [State((3, 1), 1, 0, (3, 1), 0)]})
+    context = cluster.controller.term.parts.context  # type: ignore[union-attr]
+    looks = [0]
+    assignment = type(context).assignment
+
+    def look(self: Any, *arguments: Any, **named: Any) -> Any:
+        looks[-1] += 1
+        return assignment(self, *arguments, **named)
+
+    monkeypatch.setattr(type(context), "assignment", look)
+    partitions = [TopicPartition("t", index) for index in range(28)] if named else None
+    context.being_reassigned.update(TopicPartition("t", index) for index in range(28))
+    answers: list[Any] = []
+
+    def until_answered() -> None:
+        while not answers:
+            looks.append(0)
+            assert cluster.simulation.step()
+
+    cluster.controller.list_reassignments(partitions, answers.append)
+    cluster.controller.create_topic("x", [[1]], {}, answers.append)
+    until_answered()
+    assert answers == [(ErrorCode.NONE, {})], "no assignment says that it is being changed"
+    assert sum(looks) == 28 and max(looks) <= 5
+    context.being_reassigned.clear()
+    cluster.settle()
+    assert answers.pop() == Outcome(ErrorCode.NONE)
+    answers.clear()
+    looks[:] = [0]
+    cluster.controller.elect_leaders(partitions, False, answers.append)
+    until_answered()
+    error, outcomes = answers[0]
+    assert error is ErrorCode.NONE and outcomes[TopicPartition("t", 27)] == Outcome(ErrorCode.NONE)
+    assert sum(looks) >= 28 and max(looks) <= 6
+    others = {outcome for partition, outcome in outcomes.items() if partition.partition < 27}
+    assert others == ({Outcome(ErrorCode.ELECTION_NOT_NEEDED)} if named else set())
 
 
 def test_unclean_elections_that_are_allowed_while_a_partition_has_no_leader() -> None:
