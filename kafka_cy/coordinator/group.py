@@ -34,6 +34,8 @@ class Group(ABC):
     __slots__ = ("door", "group_id", "holds", "offsets", "pending", "place", "steady", "uses_door")
 
     kind: ClassVar[str]  # as ListGroups compares it: "classic", ...
+    # Whether the group goes with its last offset when it is empty. Kafka: Group.shouldExpire.
+    expires: ClassVar[bool] = True
 
     def __init__(self, group_id: str) -> None:
         self.group_id = group_id

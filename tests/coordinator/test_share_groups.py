@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from kafka_cy.base import slices
 from kafka_cy.coordinator.modern.assignment import STEP_ITEMS, Partitions
 from kafka_cy.coordinator.modern.limits import PARTITION_BYTES
+from kafka_cy.coordinator.offsets.expiry import expiry_pieces
 from kafka_cy.coordinator.share.assignor import ShareMemberSpec, SimpleAssignor
 from kafka_cy.coordinator.share.offsets import Altered, DeletedTopic, DescribedOffset, GroupFailure
 from kafka_cy.coordinator.share.state_machine import ShareStateMachine
@@ -158,6 +159,36 @@ def test_deletion_of_a_group_goes_on_after_a_restart() -> None:
     assert again.share_group("g").states == ({}, {}, {})
     assert again.state("g", SST, 0) is None and again.state("g", SST, 1) is None
     assert again.delete_group("g") == 0
+
+
+def test_an_empty_group_stays_when_offsets_expire_and_goes_on_where_it_was() -> None:
+    harness = ShareGroupHarness()
+    harness.settle("left")
+    harness.beat("left", "M1", -1)
+    epoch, state = harness.share_group("left").epoch, harness.state("left", SST, 0)
+    assert isinstance(harness.alter("altered", {"st": {0: 5, 1: 5}}), dict)
+    harness.commit(group="simple")
+    harness.loop.advance(8 * 86_400)
+    assert harness.group("simple") is None, "offsets have expired"
+    again = harness.reload()
+    assert again.share_group("left").epoch == epoch and again.share_group("altered").states.initialized
+    for group in ("left", "altered"):
+        again.beat(group, "M2", 0, ("st",))
+        again.loop.advance(1.1)
+    after = again.state("left", SST, 0)
+    assert state is not None and after is not None and after.state_epoch == state.state_epoch, "it was not initialized again"
+    assert again.describe_offsets("altered")["st"][1][0].start_offset == 5
+
+
+def test_a_share_group_that_took_a_name_does_not_expire_in_the_place_of_the_group_of_before() -> None:
+    harness = ShareGroupHarness()
+    harness.commit(group="g")
+    pieces = list(expiry_pieces(harness.group("g")))
+    assert harness.delete_group("g") == 0
+    harness.alter("g", {"st": {0: 5}})
+    for piece in (*pieces, ()):
+        harness.coordinator._expire_piece(("g", piece))
+    assert harness.share_group("g").states.initialized
 
 
 def test_initialization_is_tried_again_later_and_later() -> None:

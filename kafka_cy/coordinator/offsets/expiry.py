@@ -11,12 +11,14 @@ from kafka_cy.coordinator.runtime.result import CoordinatorResult
 
 def expiry_pieces(group: Group) -> Iterator[Piece]:
     """The group's offsets in pieces for `expire`, the last one possibly empty. Offsets may come and go between two."""
+    if not group.expires:
+        return iter(())
     return pieces_of((topic, partition) for topic in group.offsets for partition in group.offsets.partitions(topic))
 
 
 def expire(group: Group | None, piece: Piece, now_ms: int, retention_ms: int) -> CoordinatorResult[bool]:
     """Remove the offsets of the piece that are too old, and the group if nothing else is left. Responds whether it is."""
-    if group is None:
+    if group is None or not group.expires:  # a group of another kind may have taken the name
         return CoordinatorResult(response=False)
     doomed = [each for each in piece if _is_due(group, *each, now_ms, retention_ms)]
     vanishes = len(doomed) == group.offsets.count and group.is_empty and group.pending is None

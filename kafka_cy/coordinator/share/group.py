@@ -44,6 +44,7 @@ class ShareGroup(ModernGroup):
     )  # fmt: skip
 
     kind: ClassVar[str] = "share"
+    expires: ClassVar[bool] = False  # it would lose its place in the partitions: states do not go with the group
     HEARTBEAT_KEY: ClassVar[int] = 76
 
     def __init__(self, group_id: str) -> None:
