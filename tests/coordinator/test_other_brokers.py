@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from kafka_cy.base import slices
 from kafka_cy.base.slices import Slices
 from kafka_cy.coordinator.runtime.shard import Marker
 from kafka_cy.coordinator.transactions import marker_channels, remote_verification
@@ -229,6 +230,33 @@ def test_an_answer_that_comes_after_the_marker_is_void(error: ErrorCode) -> None
     verifying.remote.leadership_lost(("tt", 0) if error else ("tt", 1))
     verifying.answer()
     assert verifying.found == [{("tt", 0): error}] and bool(verifying.shown()) == (not error)
+
+
+def test_no_batch_follows_the_marker_of_a_coordinator_that_takes_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before this broker has unloaded the transactions that it coordinated, the new coordinator may have ended them."""
+    monkeypatch.setattr(slices, "SLICE_S", 0.0)
+    harness = TransactionHarness(Cluster({("tt", 1): THERE}), calls=Calls())
+    names = ["t1", "t2", "t3"]
+    producers = {name: harness.started(name) for name in names}
+    assert [harness.add(producers[name], ("tt", 0), transactional_id=name) for name in names] == [NONE] * 3
+    harness.coordinator.runtime.unload(0)
+    producer = next(each for each in producers.values() if each.producer_id in harness.table.producers)
+    ended = Marker(producer.producer_id, producer.epoch, 9, True, 0)
+    harness.coordinator.markers.write(ended, [("tt", 0)], lambda errors: None)
+    assert producer.producer_id not in harness.table.producers
+    assert harness.table.producers, "the unloading is not over"
+    harness.loop.advance(1)
+    assert not harness.table.producers
+
+
+def test_what_is_confirmed_is_shown_again_if_it_was_removed() -> None:
+    """The unloading of a coordinator's partition may remove what the new coordinator has confirmed meanwhile."""
+    verifying = Verifying()
+    verifying.ask(("tt", 0))
+    verifying.answer()
+    verifying.table.remove(7)
+    verifying.ask(("tt", 0))
+    assert verifying.found[1:] == [{("tt", 0): NONE}] and len(verifying.shown()) == 1 and not verifying.calls.sent
 
 
 def test_what_is_forgotten_of_a_partition() -> None:

@@ -64,7 +64,9 @@ class RemoteVerification:
     ) -> None:
         """Ask the coordinator; `respond` gets the error of each partition, later or at once."""
         if all(self.holds(producer, each) for each in partitions):
-            respond(dict.fromkeys(partitions, ErrorCode.NONE))
+            # Whoever asks did not find them: the unloading of a coordinator's partition may have removed the producer.
+            shown = self._remember(producer, partitions)
+            respond(dict.fromkeys(partitions, ErrorCode.NONE if shown else ErrorCode.COORDINATOR_NOT_AVAILABLE))
             return
         question = _Question(transactional_id, producer, partitions, respond)
         self._open.setdefault(producer.producer_id, set()).add(question)
@@ -85,7 +87,12 @@ class RemoteVerification:
     # -- what makes answers void --
 
     def marker_comes(self, producer_id: int) -> None:
-        """A marker of the producer is about to be written here: its transaction is over, in all partitions."""
+        """A marker of the producer is about to be written here: its transaction is over, in all partitions.
+
+        This broker may have coordinated the transaction when it began, and not have removed it from the table yet: a coordinator's
+        partition that moves away is unloaded in slices. If it coordinates it still, it has removed it before its markers.
+        """
+        self._table.remove(producer_id)
         self._void(producer_id, ErrorCode.INVALID_TXN_STATE)
 
     def leadership_lost(self, partition: Partition) -> None:
