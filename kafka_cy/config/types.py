@@ -340,6 +340,9 @@ def _parse_double(key: ConfigKey, text: str) -> float:
         raise ConfigError(key.name, text, key.allowed, "Not a number of type DOUBLE") from None
 
 
+_INT64_DIGITS: Final = 19
+
+
 def _is_offset_reset(value: str) -> bool:
     if value in ("earliest", "latest"):
         return True
@@ -347,8 +350,15 @@ def _is_offset_reset(value: str) -> bool:
         return False
     import re
 
-    pattern = r"P(?=.)(\d+D)?(T(?=.)(\d+H)?(\d+M)?(\d+(\.\d{1,9})?S)?)?"
-    return re.fullmatch(pattern, value[len("by_duration:") :], re.IGNORECASE | re.ASCII) is not None
+    pattern = r"P(?=.)(?:(\d+)D)?(?:T(?=.)(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)(?:\.\d{1,9})?S)?)?"
+    found = re.fullmatch(pattern, value[len("by_duration:") :], re.IGNORECASE | re.ASCII)
+    if found is None:
+        return False
+    numbers = [(each or "0").lstrip("0") for each in found.groups()]
+    if max(map(len, numbers)) > _INT64_DIGITS:
+        return False
+    days, hours, minutes, seconds = (int(each or "0") for each in numbers)
+    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds < 1 << 63  # what Java's Duration holds
 
 
 def _is_throttled_replicas(value: list[str]) -> bool:

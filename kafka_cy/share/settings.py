@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -43,16 +43,20 @@ class ShareSettings:
         """How long members of the group lock records."""
         return self._own.number(group_id, "record.lock.duration.ms")
 
-    def _first_offset(self, reset: str, hosted: Any) -> int:
-        """Where a group begins to read a partition."""
+    def _first_offset(self, reset: str, hosted: Any) -> int | Callable[[], int]:
+        """Where a group begins to read a partition. A time is looked up in the log."""
         if reset == "earliest":
             return int(hosted.log_start_offset)
         if reset.startswith("by_duration:"):
             since_ms = self._loop.wall_clock_ms() - duration_ms(reset.removeprefix("by_duration:"))
-            found = hosted.log.offset_for_timestamp(since_ms)
-            if found is not None:
-                return int(found[0])
+            return partial(_offset_since, hosted, hosted.log, max(0, since_ms))
         return int(hosted.high_watermark)
+
+
+def _offset_since(hosted: Any, log: Any, since_ms: int) -> int:
+    """The first record at or after the time, or the next one that comes. Any thread."""
+    found = log.offset_for_timestamp(since_ms)
+    return int(hosted.high_watermark if found is None else found[0])
 
 
 def duration_ms(text: str) -> int:

@@ -16,6 +16,7 @@ from kafka_cy.coordinator.share.state_machine import ShareState
 from kafka_cy.coordinator.share.state_writes import StateWrite
 from kafka_cy.protocol.errors import ErrorCode
 from kafka_cy.share.acknowledgements import Acknowledgements
+from kafka_cy.share.beginnings import Beginnings
 from kafka_cy.share.group_series import GroupSeries
 from kafka_cy.share.group_totals import GroupCounts
 from kafka_cy.share.in_flight import Change, InFlight
@@ -49,11 +50,15 @@ FENCING = {
 
 
 class GroupSettings(NamedTuple):
-    """The settings of a share group. `first_offset` says where to begin: it gets the hosted partition."""
+    """The settings of a share group.
+
+    `first_offset` says where to begin: it gets the hosted partition. What has to be looked up in the log is a call that may wait
+    for a disk.
+    """
 
     limits: Limits
     committed: bool  # share.isolation.level is read_committed
-    first_offset: Callable[[Any], int]
+    first_offset: Callable[[Any], int | Callable[[], int]]
     renews: bool = True  # share.renew.acknowledge.enable
 
 
@@ -92,6 +97,7 @@ class SharePartition:
         counts: ShareCounts | None = None,
         closed: Callable[[int], object] = lambda number: None,  # InFlight.number
         series: GroupSeries | None = None,
+        beginnings: Beginnings | None = None,
     ) -> None:
         self.key = key
         self.hosted = hosted
@@ -103,6 +109,7 @@ class SharePartition:
         self.closed = closed
         self.counts = counts if counts is not None else ShareCounts()
         self._series = series if series is not None else GroupSeries()
+        self._beginnings = beginnings if beginnings is not None else Beginnings(loop, coordinator.log)
         self.group_counts: GroupCounts | None = None  # None as well for a group without metrics of its own
         self.in_flight: InFlight | None = None  # None until the state was read
         self.error = ErrorCode.NONE  # why the partition cannot be used; whoever asks next begins anew
@@ -126,27 +133,63 @@ class SharePartition:
         self._waiting.append(respond)
         if len(self._waiting) == 1:
             self._read_begun_s = self.loop.now()
-            self.coordinator.read(self.key, self.leader_epoch, self._read)
+            try:
+                self.coordinator.read(self.key, self.leader_epoch, self._read)
+            except Exception as fault:  # noqa: BLE001 else it would be waited for for good
+                self._failed(fault)
 
     def _read(self, error: ErrorCode, state: ShareState | None) -> None:
         if self.error:
             return  # it was closed meanwhile
-        self.counts.partition_loaded(self.loop.now() - self._read_begun_s)
         if error or state is None:
             self.error = ERRORS_OF_CLIENTS.get(error, ErrorCode.UNKNOWN_SERVER_ERROR)
-        else:
-            self.state_epoch = state.state_epoch
-            start_offset = state.start_offset
-            if start_offset == NO_START_OFFSET:
-                start_offset = self.settings().first_offset(self.hosted)
-            self.group_counts = self._series.opened(self.key.group_id)
-            self.in_flight = InFlight(start_offset, state.batches, self.hosted, self.counts, self.group_counts)
+            self._answered()
+            return
+        try:
+            offset = state.start_offset
+            first = self.settings().first_offset(self.hosted) if offset == NO_START_OFFSET else offset
+            if not isinstance(first, int):
+                self._beginnings.look_up(first, partial(self._begin, state))
+                return
+        except Exception as fault:  # noqa: BLE001 those who wait are told
+            self._failed(fault)
+            return
+        self._begin(state, lambda: first)
+
+    def _begin(self, state: ShareState, first_offset: Callable[[], int]) -> None:
+        if self.error:
+            return  # it was closed meanwhile
+        group_counts: GroupCounts | None = None
+        try:
+            start_offset = first_offset()
+            group_counts = self._series.opened(self.key.group_id)
+            self.in_flight = InFlight(start_offset, state.batches, self.hosted, self.counts, group_counts)
+        except Exception as fault:  # noqa: BLE001 those who wait are told
+            if group_counts is not None:
+                self._series.closed(self.key.group_id)
+            self._failed(fault)
+            return
+        self.state_epoch, self.group_counts = state.state_epoch, group_counts
+        self._answered()
+
+    def _failed(self, fault: Exception) -> None:
+        """It cannot begin. Kafka: SharePartition.completeInitializationWithException."""
+        self.error = ErrorCode.KAFKA_STORAGE_ERROR if isinstance(fault, OSError) else ErrorCode.UNKNOWN_SERVER_ERROR
+        self._beginnings.failed(self.key, fault)
+        self._answered()
+
+    def _answered(self) -> None:
+        self.counts.partition_loaded(self.loop.now() - self._read_begun_s)
         self._ready()
 
     def _ready(self) -> None:
+        """It can be used, or has an error: respond to all who wait."""
         waiting, self._waiting = self._waiting, []
         for respond in waiting:
-            respond(self.error)
+            try:
+                respond(self.error)
+            except Exception as fault:  # noqa: BLE001 the others are told
+                self.coordinator.runtime.on_fault(fault)
 
     def close(self, error: ErrorCode) -> None:
         """This broker no longer leads the partition, or the group has lost it: nothing is acquired any more."""

@@ -12,6 +12,7 @@ from kafka_cy.coordinator.share.state_coordinator import ShareCoordinator
 from kafka_cy.coordinator.share.state_machine import SharePartition as PartitionKey
 from kafka_cy.coordinator.share.state_writes import StateWrite
 from kafka_cy.protocol.errors import ErrorCode
+from kafka_cy.share.beginnings import Beginnings
 from kafka_cy.share.group_series import GroupSeries
 from kafka_cy.share.in_flight import Change, take_noticed
 from kafka_cy.share.sessions import TopicPartition
@@ -46,6 +47,7 @@ class SharePartitions:
         self.settings_of = settings_of
         self.counts = ShareCounts()
         self.series = GroupSeries()
+        self._beginnings = Beginnings(loop, log)
         self._partitions: dict[PartitionKey, SharePartition] = {}
         self._to_write: list[tuple[StateWrite, Callable[[ErrorCode], object]]] = []
         self._by_number: dict[int, SharePartition] = {}  # those whose state is read, by InFlight.number
@@ -82,7 +84,7 @@ class SharePartitions:
             return ErrorCode.POLICY_VIOLATION, None
         new = SharePartition(
             key, hosted, self.coordinator, self.loop, lambda: self.settings_of(group_id), self._changed, self.counts, self.closed,
-            self.series,
+            self.series, self._beginnings,
         )  # fmt: skip
         self._partitions[key] = new
         new.when_ready(partial(self._began, new))

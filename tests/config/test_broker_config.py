@@ -215,7 +215,10 @@ def invalid_texts(key: ConfigKey) -> list[str]:
         wrong += [""]
     special = {
         "gzip_level": ["0", "10", "-2"],
-        "offset_reset": ["none", "by_duration:", "by_duration:P", "by_duration:PT", "by_duration:1h"],
+        "offset_reset": [
+            "none", "by_duration:", "by_duration:P", "by_duration:PT", "by_duration:1h", "by_duration:P999999999999999D",
+            "by_duration:P106751991167300DT15H30M8S", "by_duration:PT" + "9" * 5000 + "S",
+        ],
         "throttled_replicas": ["1", "a:b", "1:2,*", "1:2:3"],
         "client_match": ["x=1", "client_id", "client_id=("],
     }

@@ -9,6 +9,7 @@ from kafka_cy.coordinator.share.state_machine import SharePartition as Partition
 from kafka_cy.protocol.errors import ErrorCode
 from kafka_cy.records import build_batch
 from kafka_cy.share.acknowledgements import Acknowledgements
+from kafka_cy.share.beginnings import Beginnings
 from kafka_cy.share.in_flight_values import Acknowledgement, Acquired, Limits
 from kafka_cy.share.share_partition import GroupSettings, SharePartition, Wanted
 from kafka_cy.storage.hosted_partition import HostedPartition
@@ -29,13 +30,16 @@ class Bench:
         self.hosted = HostedPartition(PartitionLog(str(folder)), "st", TOPIC_ID.bytes, 0)
         self.settings = GroupSettings(LIMITS, committed, lambda hosted: int(hosted.log_start_offset))
         self.changes: list[SharePartition] = []
+        self.lines: list[str] = []
         self.states.initialize(KEY, 2)
         self.partition = self.new()
 
     def new(self) -> SharePartition:
         """The partition after a restart of the broker."""
+        loop = self.states.loop
+        beginnings = Beginnings(loop, lambda what, **details: self.lines.append(details["error"]))
         return SharePartition(
-            KEY, self.hosted, self.states.coordinator, self.states.loop, lambda: self.settings, self.changes.append
+            KEY, self.hosted, self.states.coordinator, loop, lambda: self.settings, self.changes.append, beginnings=beginnings
         )
 
     def ready(self) -> ErrorCode:
