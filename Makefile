@@ -10,7 +10,7 @@
 # make cluster      clusters of kafka-cy and of Apache Kafka 3.9 with ZooKeeper, whose brokers are killed
 # make histories    check 1,000 seeded histories of transactions for anomalies (HISTORY_COUNT=1000, from HISTORY_FIRST=0 on)
 # make faults       check 200 histories in clusters whose brokers, ZooKeeper and connections fail (FAULT_ROUNDS=200)
-# make exactly-once Kafka's message copier, Streams and Connect at exactly once, killed again and again (KILLS=20)
+# make exactly-once Kafka's message copier, Streams, Connect and Flink at exactly once, killed again and again (KILLS=20)
 # make conformance  run Apache Kafka's own integration tests (ARGS="--tests '^producer '"); see docs/conformance.md
 # make bench        measure speed and scaling, compared with Apache Kafka, in under five minutes; results in build/bench
 # make bench-full   the same with longer runs, in an hour; results in bench/results, summarized in bench/RESULTS.md
@@ -101,9 +101,9 @@ cluster: build-test
 		$$(grep -rl --include='test_*.py' CLUSTER_TESTS tests | sort) $(PYTEST_ARGS)
 
 exactly-once: build-test
-	@scripts/install-kafka.sh
+	@scripts/install-kafka.sh flink
 	EXACTLY_ONCE_KILLS="$(KILLS)" $(VENV)/bin/python -m pytest tests/interop/test_java_exactly_once.py \
-		tests/interop/test_connect.py tests/interop/test_streams_joins.py $(PYTEST_ARGS)
+		tests/interop/test_connect.py tests/interop/test_streams_joins.py tests/interop/test_flink.py $(PYTEST_ARGS)
 
 conformance: build-test
 	@scripts/install-kafka.sh

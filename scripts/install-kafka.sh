@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Downloads Apache Kafka's jars to .cache/ with Maven. The tests use its tools, and the benchmark compares with it.
+# install-kafka.sh flink: also those of Apache Flink, which only make exactly-once needs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/debian.sh
@@ -11,6 +12,7 @@ poms=(
     "kafka-connect-$kafka_version tests/interop/connect/pom.xml"
     "kafka-3.9.2 tests/cluster/kafka/pom.xml"
 )
+[ "${1:-}" != flink ] || poms+=("flink-2.2.0 tests/interop/flink/pom.xml")
 
 complete() { cmp -s "$2" ".cache/$1/.complete"; }
 
@@ -39,6 +41,6 @@ if command -v mvn >/dev/null; then
     done
 fi
 all_complete || {
-    echo "Apache Kafka's jars could not be downloaded: tests and benchmarks that need them are skipped" >&2
+    echo "Apache Kafka's jars${1:+ or those of $1} could not be downloaded: tests and benchmarks that need them are skipped" >&2
     exit 1
 }

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 from foreign_tools import HERE, require
+from java_flink import FLINK_JARS, compile_flink
 from java_streams import compile_streams
 from java_tools import KAFKA_JARS, JavaTools
 
@@ -104,6 +105,14 @@ def streams_classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     require(shutil.which("javac"), "javac")
     require(any(KAFKA_JARS.glob("kafka-streams-*.jar")), "Kafka Streams")
     return compile_streams(tmp_path_factory.mktemp("streams-classes"))
+
+
+@pytest.fixture(scope="session")
+def flink_classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The compiled job of Apache Flink."""
+    require(shutil.which("javac"), "javac")
+    require(FLINK_JARS.is_dir(), f"Apache Flink in {FLINK_JARS} (scripts/install-kafka.sh flink)")
+    return compile_flink(tmp_path_factory.mktemp("flink-classes"))
 
 
 @pytest.fixture(scope="session")

@@ -12,10 +12,15 @@ from collections.abc import Iterable
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from kafka_cy.records import iterate_batches
+from kafka_cy.records.api import CONTROL
+from kafka_cy.testing import Broker
+
 KILLS = int(os.environ.get("EXACTLY_ONCE_KILLS", "1"))
 TIMEOUT_S = 60
 RESULTS_S = 240  # for the results of an application in a JVM of its own, which starts anew after each kill
 QUIET = {"log_level": 0}
+ABORT_KEY = bytes(4)  # of a control record: version 0, type 0
 
 
 def create_topics(bootstrap: str, partitions: int, *names: str) -> None:
@@ -59,12 +64,12 @@ def read_committed(bootstrap: str, topic: str, partitions: int = 1) -> list[tupl
         reader.close()
 
 
-def end_offset(bootstrap: str, topic: str, partition: int = 0) -> int:
-    """The end of the partition for a read_committed consumer: its last stable offset."""
+def end_offset(bootstrap: str, topic: str, partition: int = 0, isolation_level: str = "read_committed") -> int:
+    """The end of the partition for a consumer; for a read_committed one its last stable offset."""
     settings = {
         "bootstrap.servers": bootstrap,
         "group.id": "exactly-once-ends",
-        "isolation.level": "read_committed",
+        "isolation.level": isolation_level,
         **QUIET,
     }
     consumer = Consumer(settings)
@@ -72,3 +77,11 @@ def end_offset(bootstrap: str, topic: str, partition: int = 0) -> int:
         return int(consumer.get_watermark_offsets(TopicPartition(topic, partition), TIMEOUT_S)[1])
     finally:
         consumer.close()
+
+
+def abort_markers(broker: Broker, topic: str) -> int:
+    """How many transactions the logs of the topic show as aborted."""
+    batches = [
+        batch for path in broker.data_dir.glob(f"{topic}-[0-9]*/*.log") for batch in iterate_batches(path.read_bytes())
+    ]
+    return sum(bool(batch.attributes & CONTROL) and batch.records()[0].key == ABORT_KEY for batch in batches)

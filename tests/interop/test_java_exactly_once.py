@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from exactly_once import KILLS, create_topics, end_offset, feed, read_committed
+from exactly_once import KILLS, abort_markers, create_topics, end_offset, feed, read_committed
 from java_tools import JavaTools, ToolResult
 from raw_client import RawClient
 
 from kafka_cy.protocol.errors import ErrorCode
-from kafka_cy.records import build_batch, iterate_batches
-from kafka_cy.records.api import CONTROL, TRANSACTIONAL
+from kafka_cy.records import build_batch
+from kafka_cy.records.api import TRANSACTIONAL
 from kafka_cy.testing import Broker
 from tests.waiting import wait_until
 
@@ -22,7 +22,6 @@ pytestmark = [pytest.mark.interop, pytest.mark.timeout(240 + 60 * KILLS)]
 COPIED_PER_KILL = 1500
 TRANSACTION_SIZE = 5
 TIMEOUT_S = 60
-ABORT_KEY = bytes(4)  # of a control record: version 0, type 0
 HOUR_MS = 3_600_000
 NEW_PRODUCER = {"producer_id": -1, "producer_epoch": -1}
 
@@ -36,14 +35,6 @@ def broker() -> Iterator[Broker]:
     }
     with Broker(settings) as started:
         yield started
-
-
-def abort_markers(broker: Broker, topic: str) -> int:
-    """How many transactions the logs of the topic show as aborted."""
-    batches = [
-        batch for path in broker.data_dir.glob(f"{topic}-[0-9]*/*.log") for batch in iterate_batches(path.read_bytes())
-    ]
-    return sum(bool(batch.attributes & CONTROL) and batch.records()[0].key == ABORT_KEY for batch in batches)
 
 
 @pytest.mark.crash
