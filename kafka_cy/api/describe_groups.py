@@ -64,7 +64,7 @@ def handle(request: Request[DescribeGroupsRequest], context: UsesModernGroups) -
         request.respond_long(ask)
         return None
     few = [name for name in names if allows(name)]
-    if context.groups.members_count(few) <= MEMBERS_AT_ONCE_MAX:
+    if context.groups.members_count(few) <= MEMBERS_AT_ONCE_MAX and not context.groups.is_busy(few):
         return response(few, [context.groups.describe_group(name) for name in few])
     request.respond_long(lambda ready: describe(ready, few))
     return None

@@ -17,14 +17,19 @@ if TYPE_CHECKING:
 
     from kafka_cy.api.context import Request
     from kafka_cy.api.roles import UsesGroups
+    from kafka_cy.protocol.errors import ErrorCode
 
 
 @handler(api_key=12)
-def handle(request: Request[HeartbeatRequest], context: UsesGroups) -> dict[str, Any]:
+def handle(request: Request[HeartbeatRequest], context: UsesGroups) -> dict[str, Any] | None:
     """Respond with the error that the coordinator finds."""
     body = request.body
     if not may_group(request, Operation.READ, body.group_id):
         return {"throttle_time": 0, "error_code": int(GROUP_DENIED)}
+
+    def respond(error: ErrorCode) -> None:
+        request.respond({"throttle_time": 0, "error_code": int(error)})
+
     instance_id = body.group_instance_id if request.api_version >= 3 else None
-    error = context.groups.heartbeat(body.group_id, body.member_id, instance_id, body.generation_id)
-    return {"throttle_time": 0, "error_code": int(error)}
+    context.groups.heartbeat(body.group_id, body.member_id, instance_id, body.generation_id, respond)
+    return None

@@ -41,7 +41,7 @@ from kafka_cy.coordinator.offsets.pieces import Piece, pieces_of
 from kafka_cy.coordinator.open_groups import OpenLog
 from kafka_cy.coordinator.records import GroupKey, StoredGroup, partition_of
 from kafka_cy.coordinator.responders import RespondCommit, once, or_else, respond_offsets
-from kafka_cy.coordinator.runtime.reads import read_each
+from kafka_cy.coordinator.runtime.reads import look_each, read_each
 from kafka_cy.coordinator.runtime.result import CoordinatorResult
 from kafka_cy.coordinator.runtime.runtime import CoordinatorRuntime
 from kafka_cy.coordinator.share.group import ShareGroup
@@ -299,17 +299,28 @@ class GroupCoordinator:
 
         self._write(group_id, operation, done)
 
-    def heartbeat(self, group_id: str, member_id: str, instance_id: str | None, generation: int) -> ErrorCode:
-        """Heartbeat of a member that no reactor could respond to."""
+    def heartbeat(
+        self, group_id: str, member_id: str, instance_id: str | None, generation: int, respond: Callable[[ErrorCode], object]
+    ) -> None:
+        """Heartbeat of a member that no reactor could respond to. It waits for conversions: meanwhile members are missing."""
         if not group_id:
-            return ErrorCode.INVALID_GROUP_ID
-        error, group = self.group(group_id)
-        if error is ErrorCode.COORDINATOR_LOAD_IN_PROGRESS:
-            return ErrorCode.NONE  # sessions begin when loading ends
-        consumer = of_kind(group, ConsumerGroup)
-        if consumer is not None:
-            return self.consumer.classic_members.heartbeat(consumer, member_id, instance_id, generation)
-        return error or check_heartbeat(of_kind(group, ClassicGroup), member_id, instance_id, generation, self.loop.now())
+            respond(ErrorCode.INVALID_GROUP_ID)
+            return
+
+        def operation(group: Group | None) -> CoordinatorResult[ErrorCode]:
+            consumer = of_kind(group, ConsumerGroup)
+            if consumer is not None:
+                error = self.consumer.classic_members.heartbeat(consumer, member_id, instance_id, generation)
+            else:
+                classic = of_kind(group, ClassicGroup)
+                error = check_heartbeat(classic, member_id, instance_id, generation, self.loop.now())
+            return CoordinatorResult(response=error)
+
+        def done(error: ErrorCode, response: ErrorCode | None) -> None:
+            is_loading = error is ErrorCode.COORDINATOR_LOAD_IN_PROGRESS  # sessions begin when loading ends
+            respond(ErrorCode.NONE if is_loading else error if response is None else response)
+
+        self._write(group_id, operation, done)
 
     def leave(
         self,
@@ -366,10 +377,7 @@ class GroupCoordinator:
         respond: Callable[[list[tuple[ErrorCode, R | None]]], object],
     ) -> None:
         """OffsetFetch: `look` gets the place in `group_ids` and the group; `respond` gets the results in that order."""
-        read_each(
-            self.runtime,
-            group_ids, lambda place, state: look(place, state.groups.get(group_ids[place])), respond
-        )
+        read_each(self.runtime, group_ids, lambda place, state: look(place, state.groups.get(group_ids[place])), respond)
 
     def offsets_count(self, group_id: str) -> int:
         """How many offsets the group has."""
@@ -386,6 +394,10 @@ class GroupCoordinator:
             error = ErrorCode.GROUP_ID_NOT_FOUND
         return error, classic.described() if classic is not None else None
 
+    def is_busy(self, group_ids: Sequence[str]) -> bool:
+        """Whether operations on one of these groups are under way or wait: what it shows now may be a part of a change."""
+        return any(self.runtime.is_busy(group_id) for group_id in group_ids)
+
     def members_count(self, group_ids: Sequence[str]) -> int:
         """How many members these groups have together, as far as they are loaded."""
         found = (self.group(group_id)[1] for group_id in group_ids)
@@ -398,15 +410,11 @@ class GroupCoordinator:
     def describe_groups(
         self, group_ids: Sequence[str], respond: Callable[[list[tuple[ErrorCode, dict[str, Any] | None]]], object]
     ) -> None:
-        """describe_group() for many groups, in slices; `respond` gets the results in the same order."""
-        found: list[tuple[ErrorCode, dict[str, Any] | None]] = []
+        """describe_group() for several groups, each one after the operations on it that came before; many of them in slices.
 
-        def steps() -> Iterator[None]:
-            for group_id in group_ids:
-                found.append(self.describe_group(group_id))
-                yield
-
-        self.in_slices(steps(), lambda: respond(found))
+        `respond` gets the results in the same order.
+        """
+        look_each(self.runtime, group_ids, self.describe_group, respond)
 
     def list_groups(self, states: Sequence[str], kinds: Sequence[str]) -> tuple[ErrorCode, Sequence[dict[str, Any]]]:
         """What ListGroups shows; any thread may call it. Empty filters let everything through; filters ignore case."""
@@ -420,10 +428,10 @@ class GroupCoordinator:
 
     def delete_group(self, group_id: str, respond: Callable[[ErrorCode], None]) -> None:
         """DeleteGroups, for one group."""
-        if of_kind(self.group(group_id)[1], ShareGroup) is not None:
-            return self.share.delete_group(group_id, respond)
 
         def operation(group: Group | None) -> CoordinatorResult[ErrorCode]:
+            if isinstance(group, ShareGroup):
+                return CoordinatorResult(apply=partial(self.share.delete_group, group_id, respond))
             result = deletion.delete_group(group)
             if group is not None and result.records:
                 result.apply = partial(self.soft_states[type(group)].end, group, ErrorCode.UNKNOWN_MEMBER_ID)

@@ -377,7 +377,7 @@ def test_a_body_with_many_elements_is_not_decoded_on_the_loop(monkeypatch: pytes
     monkeypatch.setattr(Dispatcher, "_decode", decode)
     groups = SimpleNamespace(
         describe_groups=lambda names, respond: respond([(0, None)] * len(names)), members_count=lambda names: 0,
-        describe_group=lambda name: (0, None),
+        describe_group=lambda name: (0, None), is_busy=lambda names: False,
     )  # fmt: skip
     made = Dispatching(groups=groups)
     short = made.dispatch(DESCRIBE_GROUPS, describe_groups_body(ELEMENTS_FEW))
@@ -443,7 +443,7 @@ def test_a_commit_behind_a_long_one_of_its_connection_waits_for_it() -> None:
     groups = SimpleNamespace(
         offset_commit=SimpleNamespace(offsets_max=lambda: 100_000), commit=commit, commit_long=commit_long,
         describe_groups=lambda names, respond: respond([(0, None)] * len(names)), members_count=lambda names: 0,
-        describe_group=lambda name: (0, None),
+        describe_group=lambda name: (0, None), is_busy=lambda names: False,
     )  # fmt: skip
     made = Dispatching(groups=groups)
 

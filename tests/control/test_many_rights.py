@@ -77,6 +77,9 @@ class Coordinator:
         self.given.append(list(names))
         done([ErrorCode.NONE] * len(names))
 
+    def is_busy(self, names: Sequence[str]) -> bool:
+        return False
+
     def members_count(self, names: Sequence[str]) -> int:
         self.given.append(list(names))
         return 0

@@ -334,7 +334,9 @@ class Harness:
         return responses
 
     def heartbeat(self, member: str, generation: int, *, group: str = "g", instance: str | None = None) -> ErrorCode:
-        return self.coordinator.heartbeat(group, member, instance, generation)
+        found: list[ErrorCode] = []
+        self.coordinator.heartbeat(group, member, instance, generation, found.append)
+        return found[0]
 
     def commit(
         self, *, group: str = "g", member: str = "", generation: int = -1, instance: str | None = None,

@@ -411,7 +411,7 @@ def test_few_groups_with_many_members_are_described_in_slices() -> None:
     members = MEMBERS_AT_ONCE_MAX // 2 + 1
     described = {"members": [None] * members}
     groups = SimpleNamespace(
-        members_count=lambda names: len(names) * members,
+        members_count=lambda names: len(names) * members, is_busy=lambda names: False,
         describe_group=lambda name: (ErrorCode.NONE, described),
         describe_groups=lambda names, respond: respond([(ErrorCode.NONE, described)] * len(names)),
     )

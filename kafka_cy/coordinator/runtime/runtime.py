@@ -158,6 +158,14 @@ class CoordinatorRuntime(Shards[S]):
         """The key of the operation of write_long() that is under way."""
         return self._long.busy_key
 
+    def is_busy(self, key: str) -> bool:
+        """Whether an operation on the key is under way or waits."""
+        return key in self._lines
+
+    def look_in_turn(self, key: str, look: Callable[[], object]) -> None:
+        """Call `look` when the operations on the key that came before are done: now, if the key is not busy."""
+        self._lines.run(key, look)
+
     def write_own(self, key: str, operation: Callable[[S], CoordinatorResult[R]]) -> None:
         """write() for work of the coordinator itself (timers), which may begin before requests are let in.
 
