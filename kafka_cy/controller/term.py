@@ -55,7 +55,8 @@ class Term:
         context.states.update(states)
         for broker in context.brokers.values():
             parts.channels.add(broker)
-        context.deleting.update(name for name in deletions or () if name in context.topics)
+        if parts.settings.delete_topic_enable:  # else the records are removed below, and the topics live on
+            context.deleting.update(name for name in deletions or () if name in context.topics)
         parts.tell_brokers()
         await parts.replicas.start()
         await parts.partitions.start()

@@ -139,7 +139,10 @@ class TopicEvents:
     async def deletions(self, names: list[str]) -> None:
         """Begin recorded deletions, or go on with those that an earlier controller began."""
         missing = [name for name in names if name not in self._context.topics]
-        refused = missing if self._parts.settings.delete_topic_enable else names
+        refused = missing
+        if names and not self._parts.settings.delete_topic_enable:
+            refused = names
+            self._parts.around.warning(f"delete.topic.enable is false: the recorded deletions of {sorted(names)} are cancelled")
         await self._parts.store.write([[Delete(f"{DELETE_TOPICS}/{name}")] for name in refused])
         topics = set(names) - set(refused)
         if not topics:

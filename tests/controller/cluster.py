@@ -174,7 +174,10 @@ class Cluster:
         ids: Mapping[str, str] | None = None,
         version: str = "3.9",
         rebalance: bool = False,
+        deletes: bool = True,
+        deletions: Sequence[str] = (),
     ) -> None:
+        """`deletes`: delete.topic.enable. `deletions`: topics whose deletion an earlier controller left recorded."""
         self.simulation = Simulation(0)
         self.zookeeper = ZooKeeperModel(self.simulation)
         self.brokers = FakeBrokers(self.simulation)
@@ -188,9 +191,13 @@ class Cluster:
         self.zookeeper.put("/feature", b'{"features":{},"version":2,"status":1}')
         for topic, partitions in (states or {}).items():
             self.prepare_topic(topic, partitions, (ids or {}).get(topic, "ogAxKBfwS9KCUQRPJDhGwg"), epoch)
+        for topic in deletions:
+            self.zookeeper.put(f"/admin/delete_topics/{topic}")
         for broker_id, broker_epoch in brokers.items():
             self.register(broker_id, broker_epoch)
-        settings = ControllerSettings(controller, "REPL", version, auto_leader_rebalance_enable=rebalance)
+        settings = ControllerSettings(
+            controller, "REPL", version, delete_topic_enable=deletes, auto_leader_rebalance_enable=rebalance
+        )
         self.session: ModelSession = self.zookeeper.session(delay_ms=(0.1, 0.1))
         self.session.connect()
         around = Surroundings(
