@@ -304,6 +304,9 @@ cdef int partition_truncate_to(Partition* partition, int64_t offset) noexcept no
         atomic_store_i64(&partition.high_watermark, offset)
     unlock_log(log)
     error = log_truncate_to(log, offset)
+    log = lock_log(partition)
+    log_forget_replicated(log, partition.high_watermark)    # of the transactions that the cut found again, most are stable
+    unlock_log(log)
     partition_wake(partition)
     return error
 

@@ -12,6 +12,7 @@ from kafka_cy.storage.leader_replicas cimport (
     replicas_lead, replicas_low_watermark, replicas_propose, replicas_put, replicas_room, replicas_withdraw,
 )
 from kafka_cy.storage.log_epochs cimport log_assign_epoch_locked
+from kafka_cy.storage.log_producers cimport log_forget_replicated
 from kafka_cy.storage.log_struct cimport Log, log_end_offset, log_start_offset
 from kafka_cy.storage.partition cimport (
     PARTITION_ONLINE, advance_high_watermark, lock_log, partition_check_leader, partition_log, partition_role_error,
@@ -63,6 +64,7 @@ cdef void lead_locked(Partition* partition, Log* log, int32_t leader_epoch) noex
         atomic_store_i32(&partition.leader_since_epoch, leader_epoch)
     atomic_store_i32(&partition.leader_epoch, leader_epoch)
     partition_take_state(partition, PARTITION_ONLINE)
+    log_forget_replicated(log, partition.high_watermark)
     advance_high_watermark(partition, log)
 
 

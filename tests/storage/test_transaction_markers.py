@@ -165,6 +165,37 @@ def test_the_stable_offset_is_never_below_the_log_start(partition: HostedPartiti
     assert partition.last_stable_offset == 5
 
 
+def with_a_stable_transaction(partition: HostedPartition) -> None:
+    """A transaction and its marker at 0 to 3, and two records after it."""
+    allow(7, 3)
+    partition.append(data(7, 3, 0, count=3), origin="transaction v2")
+    partition.append_marker(7, 4, 0, True, 2)
+    partition.append(batch(2))
+
+
+def test_the_stable_offset_stays_when_the_log_is_cut_above_it(partition: HostedPartition) -> None:
+    with_a_stable_transaction(partition)
+    partition.follow(1)
+    partition.truncate_to(4)
+    assert (partition.high_watermark, partition.last_stable_offset) == (4, 4)
+    partition.become_leader(2)
+    assert (partition.high_watermark, partition.last_stable_offset) == (4, 4)
+
+
+def test_a_new_leader_knows_which_transactions_are_stable(tmp_path: Path) -> None:
+    """The high watermark does not move when the broker begins to lead."""
+    transaction_table.clear()
+    log = PartitionLog(str(tmp_path), clean=True)
+    partition = HostedPartition(log, "t", TOPIC_ID, 0, followers=[2])
+    with_a_stable_transaction(partition)
+    partition.follower_fetched(2, 4)
+    partition.follow(1)
+    log.truncate_to(4)
+    partition.become_leader(2)
+    assert (partition.high_watermark, partition.last_stable_offset) == (4, 4)
+    transaction_table.clear()
+
+
 def test_late_transactions_are_counted(partition: HostedPartition) -> None:
     """Kafka: PartitionsWithLateTransactionsCount."""
 
