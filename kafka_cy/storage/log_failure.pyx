@@ -22,9 +22,21 @@ cdef int fail_log(Log* log, int error_number) noexcept nogil:
     if error_number == ENOMEM:
         return STORAGE_NO_MEMORY
     atomic_store_i32(&log.failed_errno, error_number)
-    if error_number != EMFILE and error_number != ENFILE and atomic_cas_i32(&log.state, LOG_ONLINE, LOG_OFFLINE):
-        atomic_add_i32(&offline_events, 1)
+    if error_number != EMFILE and error_number != ENFILE:
+        go_offline(log)
     return STORAGE_IO_ERROR
+
+
+cdef int fail_log_half_done(Log* log, int error_number) noexcept nogil:
+    """The list of segments and the files differ from now on: an append could go to a file that the next start removes."""
+    atomic_store_i32(&log.failed_errno, error_number)
+    go_offline(log)
+    return error_number
+
+
+cdef void go_offline(Log* log) noexcept nogil:
+    if atomic_cas_i32(&log.state, LOG_ONLINE, LOG_OFFLINE):
+        atomic_add_i32(&offline_events, 1)
 
 
 cdef int fail_read(Log* log, int error_number) noexcept nogil:

@@ -15,7 +15,9 @@ cdef struct Listing:
 # Functions that return int return 0 or an errno.
 cdef int listing_read(Listing* listing, const char* directory) noexcept nogil      # also removes leftovers
 cdef void listing_free(Listing* listing) noexcept nogil
-# Load the newest readable snapshot at or below `offset`; returns its offset, -1 none (then `producers` is empty).
-cdef int64_t snapshot_floor(ProducerState* producers, const char* directory, Listing* listing, int64_t offset) noexcept nogil
-cdef void snapshots_delete_above(const char* directory, int64_t offset) noexcept nogil
-cdef void snapshots_delete_below(const char* directory, int64_t offset) noexcept nogil
+# Load the newest whole snapshot at or below `offset`. `found`: its offset, -1 none (then `producers` is empty).
+cdef int snapshot_floor(
+    ProducerState* producers, const char* directory, Listing* listing, int64_t offset, int64_t* found
+) noexcept nogil
+cdef int snapshots_delete_above(const char* directory, int64_t offset) noexcept nogil
+cdef int snapshots_delete_below(const char* directory, int64_t offset) noexcept nogil

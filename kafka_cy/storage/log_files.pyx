@@ -5,17 +5,28 @@ from libc.stdlib cimport free, malloc, qsort, realloc, strtoll
 from libc.string cimport strcmp, strlen
 
 from kafka_cy.base.posix cimport (
-    DIR, ENOMEM, O_RDONLY, PATH_BYTES_MAX, close, closedir, dirent, join_path, name_file, open_file, opendir, read_some,
+    DIR, ENOENT, ENOMEM, O_RDONLY, PATH_BYTES_MAX, close, closedir, dirent, join_path, name_file, open_file, opendir, read_some,
     readdir, rename_path, size_of_fd, unlink,
 )
 from kafka_cy.records.batch cimport LOG_OVERHEAD
 from kafka_cy.records.wire cimport load_be32, load_be64
 from kafka_cy.storage.producer_state cimport ProducerState, producers_clear, producers_read_snapshot
+from kafka_cy.storage.segment cimport segments_give_way
+
+cdef DIR* open_folder(const char* directory, int* failed) noexcept nogil:
+    """If descriptors ran out, files of unused segments are closed. NULL with an errno in `failed`."""
+    cdef DIR* folder = opendir(directory)
+    failed[0] = errno if folder == NULL else 0
+    while folder == NULL and segments_give_way(failed[0]):
+        folder = opendir(directory)
+        failed[0] = errno if folder == NULL else 0
+    return folder
+
 
 cdef int listing_read(Listing* listing, const char* directory) noexcept nogil:
-    cdef DIR* folder = opendir(directory)
+    cdef int failed = 0
+    cdef DIR* folder = open_folder(directory, &failed)
     cdef dirent* entry
-    cdef int failed = errno if folder == NULL else 0
     cdef bint swaps = False
     cdef bint cleaned = False
     listing.segments = NULL
@@ -198,20 +209,23 @@ cdef int64_t swap_end(const char* directory, const char* name) noexcept nogil:
 ctypedef bint (*NameChosen)(const char* name, int64_t first, int64_t second) noexcept nogil
 
 
-cdef void unlink_chosen(const char* directory, NameChosen chosen, int64_t first, int64_t second) noexcept nogil:
-    """Remove the files of a folder that `chosen` accepts; the two numbers are passed on to it."""
+cdef int unlink_chosen(const char* directory, NameChosen chosen, int64_t first, int64_t second) noexcept nogil:
+    """Remove the files of a folder that `chosen` accepts; the two numbers are passed on to it. 0 or an errno."""
     cdef char path[PATH_BYTES_MAX]
-    cdef DIR* folder = opendir(directory)
+    cdef int failed = 0
+    cdef DIR* folder = open_folder(directory, &failed)
     cdef dirent* entry
     if folder == NULL:
-        return
+        return failed
     entry = readdir(folder)
     while entry != NULL:
         if chosen(entry.d_name, first, second):
             join_path(path, PATH_BYTES_MAX, directory, entry.d_name)
-            unlink(path)
+            if unlink(path) and errno != ENOENT:
+                failed = errno
         entry = readdir(folder)
     closedir(folder)
+    return failed
 
 
 cdef bint is_of_segments(const char* name, int64_t first, int64_t end) noexcept nogil:
@@ -237,34 +251,52 @@ cdef void delete_cleaned(const char* directory) noexcept nogil:
     unlink_chosen(directory, is_cleaned, 0, 0)
 
 
-cdef int64_t snapshot_floor(ProducerState* producers, const char* directory, Listing* listing, int64_t offset) noexcept nogil:
+cdef int snapshot_floor(
+    ProducerState* producers, const char* directory, Listing* listing, int64_t offset, int64_t* found
+) noexcept nogil:
     cdef char path[PATH_BYTES_MAX]
+    cdef bint torn = False
     cdef int32_t i
+    cdef int failed
     for i in range(listing.snapshots_count - 1, -1, -1):
         if listing.snapshots[i] > offset:
             continue
-        if read_snapshot(producers, directory, listing.snapshots[i]) == 0:
-            return listing.snapshots[i]
+        found[0] = listing.snapshots[i]
+        failed = read_snapshot(producers, directory, listing.snapshots[i], &torn)
+        if failed and failed != ENOENT:
+            return failed       # it may be whole: the state of producers whose batches are gone is in no other file
+        if not failed and not torn:
+            return 0
         name_file(path, PATH_BYTES_MAX, directory, listing.snapshots[i], b".snapshot")
         unlink(path)            # torn: an older snapshot plus a longer replay gives the same state
     producers_clear(producers)
-    return -1
+    found[0] = -1
+    return 0
 
 
-cdef int read_snapshot(ProducerState* producers, const char* directory, int64_t offset) noexcept nogil:
+cdef int read_snapshot(ProducerState* producers, const char* directory, int64_t offset, bint* torn) noexcept nogil:
+    """0 or an errno."""
     cdef char path[PATH_BYTES_MAX]
-    cdef int64_t size
-    cdef uint8_t* data
-    cdef int failed = -1
+    cdef int64_t size, there
+    cdef uint8_t* data = NULL
+    cdef int failed = 0
     cdef int fd
     name_file(path, PATH_BYTES_MAX, directory, offset, b".snapshot")
     fd = open_file(path, O_RDONLY)
+    while fd < 0 and segments_give_way(-fd):
+        fd = open_file(path, O_RDONLY)
     if fd < 0:
-        return -1
+        return -fd
     size = size_of_fd(fd)
-    data = <uint8_t*>malloc(<size_t>size + 1) if size >= 0 else NULL
-    if data != NULL and read_some(fd, data, <size_t>size, 0) == size:
-        failed = producers_read_snapshot(producers, data, <size_t>size)
+    if size < 0:
+        failed = <int>-size
+    else:
+        data = <uint8_t*>malloc(<size_t>size + 1)
+        failed = 0 if data != NULL else ENOMEM
+    if not failed:
+        there = read_some(fd, data, <size_t>size, 0)
+        failed = <int>-there if there < 0 else 0
+        torn[0] = there != size or producers_read_snapshot(producers, data, <size_t>size) != 0
     free(data)
     close(fd)
     return failed
@@ -276,9 +308,9 @@ cdef bint is_snapshot_outside(const char* name, int64_t below, int64_t above) no
     return offset >= 0 and (offset < below or offset > above)
 
 
-cdef void snapshots_delete_above(const char* directory, int64_t offset) noexcept nogil:
-    unlink_chosen(directory, is_snapshot_outside, 0, offset)
+cdef int snapshots_delete_above(const char* directory, int64_t offset) noexcept nogil:
+    return unlink_chosen(directory, is_snapshot_outside, 0, offset)
 
 
-cdef void snapshots_delete_below(const char* directory, int64_t offset) noexcept nogil:
-    unlink_chosen(directory, is_snapshot_outside, offset, 0x7fffffffffffffff)
+cdef int snapshots_delete_below(const char* directory, int64_t offset) noexcept nogil:
+    return unlink_chosen(directory, is_snapshot_outside, offset, 0x7fffffffffffffff)

@@ -23,7 +23,7 @@ cdef int recover_from(Log* log, Listing* listing, int32_t first) noexcept nogil:
     # The checkpoint may be older than a truncation and have an epoch at an offset that other batches of that epoch have now.
     epochs_truncate_end(&log.epochs, end_offset)
     transactions_truncate_end(&log.aborted, end_offset)
-    snapshots_delete_above(log.folder.name, end_offset)
+    failed = snapshots_delete_above(log.folder.name, end_offset)
     while not failed and i < log.segments_count and not was_cut:
         segment = log.segments[i]
         failed = segment_pin(segment)
@@ -101,11 +101,12 @@ cdef int64_t offset_limit_of(Log* log, int32_t i) noexcept nogil:
 cdef int load_producers(Log* log, Listing* listing, int64_t offset) noexcept nogil:
     """Restore producer state as of `offset`: load the newest snapshot at or below it, then replay the batches from
     there."""
-    cdef int64_t from_offset
+    cdef int64_t from_offset = -1
     cdef int32_t i
-    cdef int failed = 0
     cdef Segment* segment
-    from_offset = snapshot_floor(&log.producers, log.folder.name, listing, offset)
+    cdef int failed = snapshot_floor(&log.producers, log.folder.name, listing, offset, &from_offset)
+    if failed:
+        return failed
     log.snapshot_offset = from_offset
     if from_offset == offset or log.segments_count == 0:
         return 0

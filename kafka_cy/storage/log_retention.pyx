@@ -67,6 +67,7 @@ cdef int log_delete_old_segments(Log* log, int64_t high_watermark, int64_t now_m
     for i in range(deleted[0]):
         segment_rename_deleted(taken[i])
     if deleted[0] > 0:
+        # A snapshot that cannot be removed is harmless: the start reads newer ones first. The next check tries again.
         snapshots_delete_below(folder_name(&log.folder), log_first_base_offset(log))
         failed = write_epochs(log)
         if failed:

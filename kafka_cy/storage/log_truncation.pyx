@@ -5,11 +5,11 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
 from kafka_cy.base.atomics cimport atomic_add_i32, atomic_load_i32, atomic_load_i64, atomic_store_i64, atomic_sub_i32
-from kafka_cy.base.posix cimport EIO, ENOMEM, cut_file, pthread_mutex_lock, pthread_mutex_unlock
+from kafka_cy.base.posix cimport ENOMEM, cut_file, pthread_mutex_lock, pthread_mutex_unlock
 from kafka_cy.storage.batch_cursor cimport BatchCursor, cursor_find_offset, cursor_init
 from kafka_cy.storage.leader_epochs cimport LeaderEpochs, epochs_copy, epochs_free, epochs_truncate_end
 from kafka_cy.storage.log_epochs cimport write_epochs
-from kafka_cy.storage.log_failure cimport fail_log
+from kafka_cy.storage.log_failure cimport fail_log, fail_log_half_done
 from kafka_cy.storage.log_files cimport Listing, listing_free, listing_read, snapshots_delete_above
 from kafka_cy.storage.log_flush cimport settle_rolled
 from kafka_cy.storage.log_recovery cimport rebuild_segment
@@ -101,13 +101,14 @@ cdef int truncate_fully_locked(Log* log, int64_t new_start) noexcept nogil:
     forget_cleaned(log, -1)
     for i in range(count - 1, -1, -1):      # the last one first: a crash leaves no hole
         segment_rename_deleted(log.segments[i])
-    snapshots_delete_above(log.folder.name, -1)
+    failed = snapshots_delete_above(log.folder.name, -1)
     producers_clear(&log.producers)
     log.snapshot_offset = -1
-    failed = new_active(log, new_start, &fresh)
+    if not failed:
+        failed = new_active(log, new_start, &fresh)
     if failed:
         free(old)
-        return EIO if failed == ENOMEM else failed  # the cut is half done: the log goes offline
+        return fail_log_half_done(log, failed)
     atomic_store_i64(&fresh.size, 0)
     memcpy(old, log.segments, <size_t>count * sizeof(Segment*))
     pthread_mutex_lock(&log.segments_mutex)
@@ -139,8 +140,8 @@ cdef int cut_segment(Log* log, Segment* segment, int32_t kept, int64_t offset, i
     hide_from(log, old, offset, position)
     for i in range(log.segments_count - 1, kept, -1):       # the last one first: a crash leaves no hole
         segment_rename_deleted(log.segments[i])
-    snapshots_delete_above(log.folder.name, offset)
-    if position < segment.size:
+    failed = snapshots_delete_above(log.folder.name, offset)
+    if not failed and position < segment.size:
         failed = cut_file(segment.fd, position)
         segment.size = position
     if not failed:
@@ -152,7 +153,7 @@ cdef int cut_segment(Log* log, Segment* segment, int32_t kept, int64_t offset, i
         segment_unref(old)
     transactions_free(&aborted)
     epochs_free(&epochs)
-    return EIO if failed == ENOMEM else failed      # the cut is half done: the log goes offline
+    return fail_log_half_done(log, failed) if failed else 0
 
 
 cdef void hide_from(Log* log, Segment* cut, int64_t offset, int64_t position) noexcept nogil:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 SOURCE = r"""
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
@@ -18,7 +19,7 @@ SOURCE = r"""
 #include <sys/types.h>
 #include <unistd.h>
 
-enum { PWRITE, PREAD, FDATASYNC, RENAME, CALLS };
+enum { PWRITE, PREAD, FDATASYNC, RENAME, OPENDIR, CALLS };
 static volatile int failing[CALLS], passed[CALLS];  /* errno per call, 0 none; how many calls come first */
 static volatile int hanging[CALLS], waiting[CALLS]; /* does it hang? how many calls wait */
 
@@ -96,6 +97,10 @@ int fdatasync(int fd) {
     REAL(fdatasync);
     return fails(FDATASYNC) ? -1 : real(fd);
 }
+DIR *opendir(const char *path) {
+    REAL(opendir);
+    return fails(OPENDIR) ? NULL : real(path);
+}
 int rename(const char *from, const char *to) {
     REAL(rename);
     int failed = real(from, to);
@@ -113,7 +118,7 @@ from tests.storage.batches import batch, base_offset, split
 
 class disk:
     library = ctypes.CDLL(None)
-    calls = {"pwrite": 0, "pread": 1, "fdatasync": 2, "rename": 3}
+    calls = {"pwrite": 0, "pread": 1, "fdatasync": 2, "rename": 3, "opendir": 4}
 
     @classmethod
     def fail(cls, call, error_number, after=0):
@@ -121,7 +126,7 @@ class disk:
 
     @classmethod
     def heal(cls):
-        for call in range(4):
+        for call in cls.calls.values():
             cls.library.disk_fail(call, 0, 0)
             cls.library.disk_hang(call, 0)
 

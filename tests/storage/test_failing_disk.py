@@ -225,3 +225,68 @@ print(stops > 3)
     assert words[-1] == "True"
     assert len(words) > 1
     assert set(words[:-1]) == {"refused"}
+
+
+@pytest.mark.parametrize("error", [EMFILE, EIO])
+@pytest.mark.parametrize("cut", ["truncate_to(7)", "truncate_fully(500)"])
+def test_a_cut_that_fails_half_way_takes_the_log_offline(tmp_path: Path, error: str, cut: str) -> None:
+    """The list still has segments whose files have another name: no append may go there. A start after the failure finds
+    whole batches up to the end of the segment that was cut."""
+    code = f"""
+config = {{"segment.bytes": 1000, "index.interval.bytes": 1}}
+os.rmdir(folder)
+for after in range(100):
+    path = f"{{folder[:-2]}}{{after}}-0"
+    os.mkdir(path)
+    log = PartitionLog(path, config, clean=True)
+    for _ in range(22):
+        log.append(batch(1, size=200))
+    log.flush()
+    disk.fail("opendir", {error}, after)
+    try:
+        log.{cut}
+    except StorageFailure as failure:
+        disk.heal()
+        print("failed", failure.code, failure.error_number, log.offline)
+        try:
+            print(log.append(batch()))
+        except StorageFailure as failure:
+            print(failure.code)
+        log.abandon()
+        again = PartitionLog(path, config, recovery_point=0)
+        print(numbers(again) == list(range(again.log_end_offset)), again.log_end_offset < 12)
+        continue
+    disk.heal()
+    print("cut", log.offline, log.append(batch()))
+    break
+"""
+    words = run_with_failing_disk(tmp_path, code)
+    end = "7" if "7" in cut else "500"
+    failure = ["failed", "2", error, "True", "15", "True", "True"]
+    assert words[-3:] == ["cut", "False", end]
+    assert len(words) > 3
+    assert words[:-3] == failure * (len(words[:-3]) // len(failure))
+
+
+def test_files_of_unused_segments_give_way_to_a_cut(tmp_path: Path) -> None:
+    """Others hold all descriptors but those of the log's segments."""
+    code = """
+config = {"segment.bytes": 1000, "index.interval.bytes": 1}
+log = PartitionLog(folder, config, clean=True)
+for _ in range(30):
+    log.append(batch(1, size=200))
+log.flush()
+log.truncate_to(25)     # the library that stands in for the disk and the interpreter have opened all that they need
+print(len(numbers(log)))
+held = []
+try:
+    while True:
+        held.append(os.open("/dev/null", os.O_RDONLY))
+except OSError:
+    pass
+log.truncate_to(22)
+for each in held:
+    os.close(each)
+print(log.offline, log.append(batch()))
+"""
+    assert run_with_failing_disk(tmp_path, code) == ["25", "False", "22"]
