@@ -8,7 +8,7 @@ on the coordinator's thread and on the timers of the loop that is passed in.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -231,26 +231,27 @@ class GroupCoordinator:
         lost = join_error(ErrorCode.NOT_COORDINATOR, request.member_id)
         later = self._when_stored(group_id, respond, lost)
 
-        def operation(state: GroupStateMachine) -> CoordinatorResult[dict[str, Any]]:
+        def operation(state: GroupStateMachine) -> Generator[object, None, CoordinatorResult[dict[str, Any]]]:
             group = state.groups.get(group_id)
             classic = of_kind(group, ClassicGroup)
             if classic is not None:
                 return self.join_group.join(classic, request, later)
             consumer = of_kind(group, ConsumerGroup)
             if consumer is not None and consumer.members:
-                return self.consumer.classic_members.join(state.groups, consumer, request)
+                return (yield from self.consumer.classic_members.join(state.groups, consumer, request))
             if group is not None and (not group.is_empty or isinstance(group, ShareGroup)):
                 return CoordinatorResult(response=join_error(ErrorCode.INCONSISTENT_GROUP_PROTOCOL))
             if request.member_id:
                 return CoordinatorResult(response=join_error(ErrorCode.UNKNOWN_MEMBER_ID, request.member_id))
             if group is None and self.limits.is_full(group_id):
                 return CoordinatorResult(response=join_error(ErrorCode.POLICY_VIOLATION))
-            return self._create(state, group_id, lambda: self.runtime.write(group_id, operation, done))
+            return self._create(state, group_id, write)
 
         def done(error: ErrorCode, response: dict[str, Any] | None) -> None:
             respond(join_error(error, request.member_id) if response is None else response)
 
-        self.runtime.write(group_id, operation, done)
+        write = partial(self.runtime.write_either, group_id, operation, done, partial(self.consumer.joins_long, request))
+        write()
 
     def _check_join(self, request: JoinRequest) -> ErrorCode:
         low, high = self.config["group.min.session.timeout.ms"], self.config["group.max.session.timeout.ms"]
@@ -332,14 +333,15 @@ class GroupCoordinator:
         if not group_id:
             return respond(ErrorCode.INVALID_GROUP_ID, [])
 
-        def operation(state: GroupStateMachine) -> CoordinatorResult[list[dict[str, Any]]]:
+        def operation(state: GroupStateMachine) -> Generator[object, None, CoordinatorResult[list[dict[str, Any]]]]:
             group = state.groups.get(group_id)
             consumer = of_kind(group, ConsumerGroup)
             if consumer is not None:
-                return self.consumer.classic_members.leave(state.groups, consumer, members)
+                return (yield from self.consumer.classic_members.leave(state.groups, consumer, members))
             return leave_group(self.rebalancer, of_kind(group, ClassicGroup), members)
 
-        self.runtime.write(group_id, operation, partial(or_else, respond, []))
+        is_long = partial(self.consumer.leaves_long, group_id, members)
+        self.runtime.write_either(group_id, operation, partial(or_else, respond, []), is_long)
 
     def _when_stored(self, group_id: str, respond: Respond, lost: dict[str, Any]) -> Respond:
         """`respond` for a request that is kept: held back until what it follows from is stored, or is lost."""

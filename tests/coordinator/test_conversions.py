@@ -11,14 +11,16 @@ import pytest
 from kafka_cy.api import describe_groups
 from kafka_cy.base import slices
 from kafka_cy.coordinator.classic.group import ClassicGroup
-from kafka_cy.coordinator.consumer import downgrade
+from kafka_cy.coordinator.consumer import consumer_groups, downgrade, upgrade
+from kafka_cy.coordinator.consumer.embedded_protocol import write_assignment
+from kafka_cy.coordinator.consumer.group import ConsumerGroup
 from kafka_cy.coordinator.consumer.requests import HeartbeatRequest
 from kafka_cy.coordinator.runtime import shard
 from kafka_cy.coordinator.runtime.result import CoordinatorResult
 from kafka_cy.protocol.errors import ErrorCode
 
-from .consumer_fakes import ConsumerHarness
-from .fakes import FakeCluster, FakeLoop
+from .consumer_fakes import CT, ConsumerHarness
+from .fakes import FakeCluster, FakeLoop, replayed, replicated
 from .share_group_fakes import SST, ShareGroupHarness
 
 MEMBERS = 20
@@ -32,6 +34,8 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shard, "REPLAYED_AT_ONCE", PIECE)
     monkeypatch.setattr(downgrade, "PIECE_MEMBERS", PIECE)
     monkeypatch.setattr("kafka_cy.coordinator.consumer.leave.PIECE_MEMBERS", PIECE)
+    for module in (upgrade, consumer_groups):
+        monkeypatch.setattr(module, "UPGRADED_AT_ONCE", PIECE)
 
 
 def turns(loop: FakeLoop) -> Iterator[None]:
@@ -149,3 +153,148 @@ def test_a_deletion_goes_by_the_kind_that_the_group_has_at_its_turn() -> None:
     assert responses == [ErrorCode.NONE] and altered
     assert harness.state("g", SST, 0) is None and harness.state("g", SST, 1) is None
     assert harness.coordinator.group_count == 0
+
+
+# -- in steps --
+
+
+class Calls:
+    """How often a function was called, in each turn."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> None:
+        self.by_turn = [0]
+        function = getattr(owner, name)
+
+        def counting(*arguments: Any) -> Any:
+            self.by_turn[-1] += 1
+            return function(*arguments)
+
+        monkeypatch.setattr(owner, name, counting)
+
+    def settle(self, loop: FakeLoop) -> None:
+        self.by_turn.append(0)
+        for _ in turns(loop):
+            self.by_turn.append(0)
+
+
+def classic() -> tuple[ConsumerHarness, list[str]]:
+    """A Stable classic group. Four of its members have a partition each."""
+    harness = ConsumerHarness(FakeCluster(1), group_initial_rebalance_delay_ms=1)
+    harness.loop.threads = []
+    waiting = [harness.join("g", session_ms=60_000, rebalance_ms=60_000) for _ in range(MEMBERS)]
+    while not all(waiting):
+        harness.loop.time_s += 0.01
+        settle(harness.loop)
+    joined = [response for (response,) in waiting]
+    names, leader = [each["member_id"] for each in joined], joined[0]["leader"]
+    assignment = {name: write_assignment(1, [("ct", [place])] if place < 4 else []) for place, name in enumerate(names)}
+    synced = [harness.sync(name, 1, assignment if name == leader else {}) for name in names]
+    settle(harness.loop)
+    assert all(response["error_code"] == 0 for (response,) in synced)
+    return harness, names
+
+
+def send_join(harness: ConsumerHarness, group: str = "g") -> list[dict[str, Any]]:
+    responses: list[dict[str, Any]] = []
+    request = HeartbeatRequest(
+        group, "m", 0, client_id="k848", client_host="/127.0.0.1", topic_names=("ct",), rebalance_timeout_ms=5000, owned={}
+    )
+    harness.coordinator.consumer.heartbeat(request, responses.append)
+    return responses
+
+
+def check_log(harness: ConsumerHarness) -> None:
+    """The log says the same as the memory."""
+    state = harness.coordinator.runtime.shards[0].state
+    assert replicated(replayed(harness.cluster.hosted[0].records())) == replicated(state)
+
+
+def test_members_of_a_classic_group_are_converted_in_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    harness, names = classic()
+    calls = [Calls(monkeypatch, upgrade, "read_assignment"), Calls(monkeypatch, ConsumerGroup, "replay_steps")]
+    batches = len(harness.cluster.hosted[0].batches)
+    joined = send_join(harness)
+    assert not joined and max(each.by_turn[-1] for each in calls) <= PIECE
+    beaten: list[ErrorCode] = []
+    for _ in turns(harness.loop):
+        for each in calls:
+            each.by_turn.append(0)
+        if harness.coordinator.runtime.busy_key == "g" and len(beaten) < MEMBERS:
+            harness.coordinator.heartbeat("g", names[-1], None, 1, beaten.append)
+    group = harness.consumer_group("g")
+    assert len(group.members) == MEMBERS + 1 and joined[0]["error_code"] == 0
+    assert sorted(partition for name in names for partition in group.members[name].assigned.get(CT, ())) == [0, 1, 2, 3]
+    assert [max(each.by_turn) for each in calls] == [PIECE, PIECE] and sum(calls[0].by_turn) == MEMBERS
+    assert len(harness.cluster.hosted[0].batches) == batches + 1, "one batch has all records"
+    assert set(beaten) == {ErrorCode.REBALANCE_IN_PROGRESS}
+    check_log(harness)
+
+
+def test_a_small_classic_group_is_converted_at_once() -> None:
+    harness = ConsumerHarness(FakeCluster(1), group_initial_rebalance_delay_ms=0)
+    harness.join("small")
+    settle(harness.loop)
+    assert send_join(harness, "small")[0]["error_code"] == 0
+
+
+def test_a_group_that_cannot_be_converted_in_steps_stays() -> None:
+    harness, names = classic()
+    harness.group("g").members[names[-1]].assignment = b"\x00"
+    joined = send_join(harness)
+    settle(harness.loop)
+    assert "malformed" in joined[0]["error_message"] and isinstance(harness.group("g"), ClassicGroup)
+    assert harness.heartbeat(names[0], 1) == ErrorCode.NONE
+
+
+@pytest.mark.parametrize("replaces", [False, True], ids=["LeaveGroup", "JoinGroup"])
+def test_the_last_member_goes_by_a_classic_request(monkeypatch: pytest.MonkeyPatch, *, replaces: bool) -> None:
+    harness = ConsumerHarness(FakeCluster(1))
+    harness.loop.threads = []
+    harness.join_consumer("g", "m", instance_id="i")
+    for _ in range(MEMBERS):
+        harness.join("g", session_ms=60_000, rebalance_ms=60_000)
+    settle(harness.loop)
+    calls = Calls(monkeypatch, downgrade, "write_assignment")
+    responses: list[Any] = []
+    if replaces:
+        responses = harness.join("g", instance="i", session_ms=60_000, rebalance_ms=60_000)
+    else:
+        harness.coordinator.leave("g", [("m", "i"), ("x", None)], lambda error, left: responses.append((error, left)))
+    calls.settle(harness.loop)
+    group = harness.group("g")
+    assert isinstance(group, ClassicGroup) and len(group.members) == MEMBERS + replaces
+    assert sum(calls.by_turn) == MEMBERS + replaces and max(calls.by_turn) == PIECE
+    (response,) = responses
+    if replaces:
+        assert response["error_code"] == 0 and group.static_members["i"] == response["member_id"]
+    else:
+        error, left = response
+        assert (error, [each["error_code"] for each in left]) == (0, [0, ErrorCode.UNKNOWN_MEMBER_ID])
+    check_log(harness)
+
+
+@pytest.mark.parametrize("kind", ["upgrade", "downgrade"])
+def test_a_partition_that_is_lost_in_the_middle_leaves_nobody_waiting(kind: str) -> None:
+    """Whenever it is lost: also between two records of the replay, when the group of before is in no table any more."""
+    replaced = lost = 0
+    while True:
+        harness = classic()[0] if kind == "upgrade" else mixed()[0]
+        waiting = harness.join("g", session_ms=60_000, rebalance_ms=60_000) if kind == "upgrade" else []
+        responses = send_join(harness) if kind == "upgrade" else send_leave(harness)
+        runtime = harness.coordinator.runtime
+        before = harness.group("g")
+        for turn, _ in enumerate(turns(harness.loop)):
+            if turn == lost:
+                break
+        if runtime.busy_key != "g":
+            break
+        replaced += runtime.shards[0].state.groups.get("g") is not before
+        harness.cluster.hosted[0].state = 1
+        runtime.unload(0)
+        settle(harness.loop)
+        assert [each["error_code"] for each in responses] == [ErrorCode.NOT_COORDINATOR], lost
+        assert len(waiting) == (kind == "upgrade"), lost
+        assert harness.coordinator.consumer.context.held.member_bytes == 0, lost
+        assert harness.coordinator.rebalancer.held.member_bytes == 0, lost
+        lost += 1
+    assert replaced and lost > MEMBERS / PIECE

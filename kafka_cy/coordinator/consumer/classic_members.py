@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import base64
 import uuid
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from functools import partial
 from typing import Any
 
-from kafka_cy.base.slices import at_once
 from kafka_cy.coordinator.classic.protocols import CONSUMER_PROTOCOL_TYPE
 from kafka_cy.coordinator.classic.requests import JoinRequest, SyncRequest
 from kafka_cy.coordinator.classic.responses import join_error, sync_error
@@ -38,6 +37,8 @@ from kafka_cy.coordinator.runtime.result import CoordinatorResult
 from kafka_cy.protocol.errors import ErrorCode
 
 Result = CoordinatorResult[dict[str, Any]]
+Steps = Generator[object, None, Result]
+Named = list[tuple[str, str | None]]  # (member id, instance id) of LeaveGroup
 
 
 class ClassicMembers:
@@ -50,14 +51,14 @@ class ClassicMembers:
 
     # -- JoinGroup --
 
-    def join(self, groups: Mapping[str, Group], group: ConsumerGroup, request: JoinRequest) -> Result:
-        """The response has the error, if there is one. It does not wait for other members."""
+    def join(self, groups: Mapping[str, Group], group: ConsumerGroup, request: JoinRequest) -> Steps:
+        """The response has the error, if there is one. It does not wait for other members. A task for slices, or `at_once`."""
         try:
-            return self._join(groups, group, request)
+            return (yield from self._join(groups, group, request))
         except GroupError as error:
             return Result(response=join_error(error.code))  # without the member id, as Kafka
 
-    def _join(self, groups: Mapping[str, Group], group: ConsumerGroup, request: JoinRequest) -> Result:
+    def _join(self, groups: Mapping[str, Group], group: ConsumerGroup, request: JoinRequest) -> Steps:
         self._check_join(group, request)
         is_new = not request.member_id
         member_id = request.member_id or base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
@@ -68,12 +69,12 @@ class ClassicMembers:
         static = group.find_static(request.instance_id)
         old = self._find_member(group, request, member_id, is_new, records)
         change = MemberChange(self.context, group, old, old._replace(details=_details(old, request, subscription)), records)
-        at_once(change.store_member())
+        yield from change.store_member()
         owned = self._owned(subscription)
         if static is not None and self.removal.downgrade.is_due_after_replacement(group, static):
-            return self._downgrade(groups, change, static, owned)
-        at_once(change.assign())
-        at_once(change.reconcile(owned))
+            return (yield from self._downgrade(groups, change, static, owned))
+        yield from change.assign()
+        yield from change.reconcile(owned)
         response = _joined(change.new)
         return Result(records, response, partial(self._applied, groups, change, request, is_new))
 
@@ -103,17 +104,19 @@ class ClassicMembers:
 
     def _downgrade(
         self, groups: Mapping[str, Group], change: MemberChange, static: ConsumerMember, owned: Owned
-    ) -> Result:
+    ) -> Steps:
         """The last member with the consumer protocol is replaced: the group is classic again, Stable if nothing changed."""
         reason = "a classic member has replaced the last one with the consumer protocol"
         rebalances = change.group.assignment_epoch < change.epoch
         if not rebalances:
-            at_once(change.assign())
-            at_once(change.reconcile(owned))
-        records, apply = self.removal.downgrade.with_replacement(
+            yield from change.assign()
+            yield from change.reconcile(owned)
+        downgrade = self.removal.downgrade
+        records, apply = yield from downgrade.with_replacement(
             groups, change.group, change.group.epoch, static, change.new, reason if rebalances else None
         )
-        return Result([*change.records, *records], _joined(change.new), apply)
+        failed = partial(downgrade.failed, groups, change.group)
+        return Result([*change.records, *records], _joined(change.new), apply, failed)
 
     def _owned(self, subscription: Subscription) -> Owned:
         owned: dict[uuid.UUID, list[int]] = {}
@@ -202,9 +205,19 @@ class ClassicMembers:
     # -- LeaveGroup --
 
     def leave(
-        self, groups: Mapping[str, Group], group: ConsumerGroup, named_members: list[tuple[str, str | None]]
-    ) -> CoordinatorResult[list[dict[str, Any]]]:
-        """Remove (member id, instance id) pairs, whatever their protocol; the response has an entry for each."""
+        self, groups: Mapping[str, Group], group: ConsumerGroup, named_members: Named
+    ) -> Generator[object, None, CoordinatorResult[list[dict[str, Any]]]]:
+        """Remove (member id, instance id) pairs, whatever their protocol; the response has an entry for each.
+
+        A task for slices, or for `at_once`.
+        """
+        leaving, response = self.leaving(group, named_members)
+        return (yield from self.removal.steps(groups, group, leaving, "it left with LeaveGroup", response))
+
+    def leaving(
+        self, group: ConsumerGroup, named_members: Named
+    ) -> tuple[list[ConsumerMember], list[dict[str, Any]]]:
+        """The members that these pairs name, and the entries of the response."""
         response: list[dict[str, Any]] = []
         leaving: dict[str, ConsumerMember] = {}
         for member_id, instance_id in named_members:
@@ -220,7 +233,7 @@ class ClassicMembers:
             except GroupError as error:
                 code = error.code
             response.append({"member_id": member_id, "group_instance_id": instance_id, "error_code": int(code)})
-        return self.removal.remove(groups, group, list(leaving.values()), "it left with LeaveGroup", response)
+        return list(leaving.values()), response
 
 
 def _subscription(request: JoinRequest) -> Subscription:

@@ -13,7 +13,8 @@ from typing import Any, ClassVar
 
 from kafka_cy.coordinator.classic.group import ClassicGroup
 from kafka_cy.coordinator.classic.rebalance import Rebalancer
-from kafka_cy.coordinator.consumer.classic_members import ClassicMembers
+from kafka_cy.coordinator.classic.requests import JoinRequest
+from kafka_cy.coordinator.consumer.classic_members import ClassicMembers, Named
 from kafka_cy.coordinator.consumer.context import JOIN, REBALANCE, SYNC, ConsumerContext
 from kafka_cy.coordinator.consumer.describe import describe, unknown
 from kafka_cy.coordinator.consumer.downgrade import Downgrade
@@ -25,6 +26,7 @@ from kafka_cy.coordinator.consumer.member_change import MemberChange
 from kafka_cy.coordinator.consumer.regexes import RegexResolution
 from kafka_cy.coordinator.consumer.requests import HeartbeatRequest
 from kafka_cy.coordinator.consumer.settings import ConsumerSettings
+from kafka_cy.coordinator.consumer.upgrade import UPGRADED_AT_ONCE
 from kafka_cy.coordinator.group import Group
 from kafka_cy.coordinator.modern.context import SESSION
 from kafka_cy.coordinator.modern.deadlines import Key
@@ -80,6 +82,30 @@ class ConsumerGroups(ModernGroups):
             respond(error_response(error.code, error.message))
             return
         self._beat(request, self.heartbeats.steps, error_response, respond)
+
+    def _is_long(self, request: Any) -> bool:
+        """Also if it makes a consumer group of a classic one with more than a few members."""
+        return super()._is_long(request) or (request.member_epoch == 0 and self._converts_many(request.group_id))
+
+    def _converts_many(self, group_id: str) -> bool:
+        _, shard = self.runtime.shard_of(group_id)
+        group = shard.state.groups.get(group_id) if shard is not None else None
+        return isinstance(group, ClassicGroup) and len(group.members) > UPGRADED_AT_ONCE
+
+    def joins_long(self, request: JoinRequest) -> bool:
+        """Whether JoinGroup makes a classic group of a consumer group with many members."""
+        group = self._find(request.group_id)
+        if group is None or request.member_id or request.instance_id is None:
+            return False
+        return self.removal.is_long_replacement(group, group.find_static(request.instance_id))
+
+    def leaves_long(self, group_id: str, members: Named) -> bool:
+        """Whether LeaveGroup takes long."""
+        group = self._find(group_id)
+        if group is None:
+            return False
+        leaving, _ = self.classic_members.leaving(group, members)
+        return self._is_much(group_id, [(SESSION, each.member_id) for each in leaving])
 
     def _size(self, request: HeartbeatRequest) -> int:
         """How many names and topics the heartbeat has to look at."""

@@ -9,7 +9,6 @@ from collections.abc import Callable, Generator, Mapping
 from functools import partial
 from typing import Final
 
-from kafka_cy.base.slices import at_once
 from kafka_cy.coordinator.classic.group import ClassicGroup
 from kafka_cy.coordinator.classic.member import Member as ClassicGroupMember
 from kafka_cy.coordinator.classic.protocols import CONSUMER_PROTOCOL_TYPE, select_protocol
@@ -68,13 +67,14 @@ class Downgrade:
     def with_replacement(
         self, groups: Mapping[str, Group], group: ConsumerGroup, epoch: int, static: ConsumerMember, new: ConsumerMember,
         reason: str | None,
-    ) -> tuple[list[Record], Callable[[], object]]:  # fmt: skip
+    ) -> Generator[object, None, tuple[list[Record], Callable[[], object]]]:  # fmt: skip
         """The same when the classic member `new` takes the place of `static`; no rebalance follows without a reason."""
         staying = [new if member.member_id == static.member_id else member for member in group.members.values()]
         targets = {member.member_id: group.target_of(member.member_id) for member in staying}
         targets[new.member_id] = group.target_of(static.member_id)
+        yield None
         records = group.tombstones_of([member.member_id for member in staying])
-        records.append(at_once(self._classic_record(group, epoch, staying, targets)))
+        records.append((yield from self._classic_record(group, epoch, staying, targets)))
         return records, partial(self._apply, groups, group, staying, reason)
 
     def _classic_record(
@@ -105,6 +105,11 @@ class Downgrade:
         return GroupKey(group.group_id), StoredGroup(
             CONSUMER_PROTOCOL_TYPE, epoch, protocol, leader, now_ms, tuple(rows)
         )
+
+    def failed(self, groups: Mapping[str, Group], group: ConsumerGroup, error: ErrorCode) -> None:
+        """It is not stored, and the group stays; or the partition was lost in the middle of the replay, and nobody ends it."""
+        if groups.get(group.group_id) is not group:
+            self.context.end(group)
 
     def _apply(
         self, groups: Mapping[str, Group], group: ConsumerGroup, staying: list[ConsumerMember], reason: str | None

@@ -61,7 +61,7 @@ class ConsumerGroupHeartbeat:
             if for_s > 0:
                 return self._steady(classic, classic.members[request.member_id], for_s)
         records: list[Record] = []
-        group, upgrade = self._find_group(classic, request, records)
+        group, upgrade = yield from self._find_group(classic, request, records)
         self._check_size(group, request.member_id)
         member_id = request.member_id or _new_member_id()
         old = self._find_member(group, request, member_id, records)
@@ -79,7 +79,8 @@ class ConsumerGroupHeartbeat:
         response = yield from in_work(
             partial(member_response, member_id, new.member_epoch, interval_ms, new.assigned if tells else None)
         )
-        return Result(records, response, partial(self._apply, groups, change, joins, moved, regexes, classic, upgrade))
+        apply = partial(self._apply, groups, change, joins, moved, regexes, classic, upgrade)
+        return Result(records, response, apply, partial(self._failed, groups, upgrade) if upgrade is not None else None)
 
     def _steady_for_s(self, group: ConsumerGroup, request: HeartbeatRequest) -> float:
         """For how long the member, its group and the topics stay as they are, as far as this is known: 0 if they do not.
@@ -110,7 +111,7 @@ class ConsumerGroupHeartbeat:
 
     def _find_group(
         self, group: Group | None, request: HeartbeatRequest, records: list[Record]
-    ) -> tuple[ConsumerGroup, Upgrade | None]:
+    ) -> Generator[object, None, tuple[ConsumerGroup, Upgrade | None]]:
         """The group, one to be made, or one that a classic group becomes. Raises GroupError (GROUP_ID_NOT_FOUND)."""
         group_id, joins = request.group_id, request.member_epoch == 0
         if isinstance(group, ConsumerGroup):
@@ -125,6 +126,7 @@ class ConsumerGroupHeartbeat:
             records += group.tombstones()
             return ConsumerGroup(group_id), None
         upgrade = Upgrade(self.context, group)
+        yield from upgrade.steps()
         records += upgrade.records
         return upgrade.group, upgrade
 
@@ -177,6 +179,11 @@ class ConsumerGroupHeartbeat:
             context.await_revocation(group, new)
         change.regexes = regexes
         self.start_work(group, change)
+
+    def _failed(self, groups: Mapping[str, Group], upgrade: Upgrade, error: ErrorCode) -> None:
+        """The upgrade is not stored, and the classic group stays; or the partition was lost in the middle of the replay."""
+        if upgrade.is_lost(groups):
+            self.end_classic(upgrade.classic)
 
     # -- leaving --
 

@@ -6,7 +6,6 @@ from collections.abc import Generator, Mapping
 from functools import partial
 from typing import TypeVar
 
-from kafka_cy.base.slices import at_once
 from kafka_cy.coordinator.consumer.context import ConsumerContext
 from kafka_cy.coordinator.consumer.downgrade import PIECE_MEMBERS, Downgrade
 from kafka_cy.coordinator.consumer.group import ConsumerGroup
@@ -34,22 +33,16 @@ class MemberRemoval:
         self.context = context
         self.downgrade = downgrade
 
-    def remove(
-        self, groups: Mapping[str, Group], group: ConsumerGroup, members: list[ConsumerMember], reason: str, response: R
-    ) -> CoordinatorResult[R]:
-        """Remove the members; the others get their partitions with the next group epoch."""
-        return at_once(self.steps(groups, group, members, reason, response))
-
     def steps(
         self, groups: Mapping[str, Group], group: ConsumerGroup, members: list[ConsumerMember], reason: str, response: R
     ) -> Generator[object, None, CoordinatorResult[R]]:
-        """remove() as a task for slices."""
+        """Remove the members; the others get their partitions with the next group epoch. A task for slices."""
         if not members:
             return CoordinatorResult(response=response)
         if self.downgrade.is_due(group, members):
             try:
                 converted, apply = yield from self.downgrade.without(groups, group, members)
-                return CoordinatorResult(converted, response, apply)
+                return CoordinatorResult(converted, response, apply, partial(self.downgrade.failed, groups, group))
             except GroupError as error:  # a classic member's bytes are malformed: the group stays as it is
                 self.context.lines.not_converted(group.group_id, error.message)
         records: list[Record] = []
@@ -66,6 +59,12 @@ class MemberRemoval:
     def is_long(self, group: ConsumerGroup | None, members: list[ConsumerMember]) -> bool:
         """Whether it takes long though these members are few: many others become members of a classic group."""
         return group is not None and len(group.members) > PIECE_MEMBERS and self.downgrade.is_due(group, members)
+
+    def is_long_replacement(self, group: ConsumerGroup, static: ConsumerMember | None) -> bool:
+        """The same when a classic member takes the place of this static one."""
+        if static is None or len(group.members) <= PIECE_MEMBERS:
+            return False
+        return self.downgrade.is_due_after_replacement(group, static)
 
     def _removed(self, group: ConsumerGroup, members: list[ConsumerMember], reason: str) -> None:
         for member in members:

@@ -7,8 +7,10 @@ The classic members stay: they see REBALANCE_IN_PROGRESS, join again, and are me
 from __future__ import annotations
 
 import uuid
+from collections.abc import Generator, Mapping
+from typing import Final
 
-from kafka_cy.coordinator.classic.group import ClassicGroup
+from kafka_cy.coordinator.classic.group import ClassicGroup, GroupState
 from kafka_cy.coordinator.classic.member import Member as ClassicGroupMember
 from kafka_cy.coordinator.classic.protocols import CONSUMER_PROTOCOL_TYPE, select_protocol
 from kafka_cy.coordinator.consumer.context import ConsumerContext
@@ -31,14 +33,17 @@ from kafka_cy.coordinator.consumer.records import (
     TargetMetadata,
     TargetMetadataKey,
 )
+from kafka_cy.coordinator.group import Group as AnyGroup
 from kafka_cy.coordinator.modern.assignment import Partitions, frozen
 from kafka_cy.coordinator.modern.errors import GroupError
 from kafka_cy.coordinator.records import Record
 from kafka_cy.protocol.errors import ErrorCode
 
+UPGRADED_AT_ONCE: Final = 4  # members that one step converts
+
 
 class Upgrade:
-    """`group` is the consumer group that `records` make of the classic group; it is not in any table yet."""
+    """`group` is the consumer group that `records` make of the classic group, after `steps`; it is not in any table yet."""
 
     def __init__(self, context: ConsumerContext, classic: ClassicGroup) -> None:
         """Raises GroupError (GROUP_ID_NOT_FOUND) when the group cannot be converted."""
@@ -48,10 +53,16 @@ class Upgrade:
         self.epoch = max(classic.generation, FIRST_EPOCH)
         self._check()
         self.group = ConsumerGroup(classic.group_id)
-        created = self._records()
-        for key, value in created:
-            self.group.replay(key, value)
-        self.records: list[Record] = [*classic.tombstones(), *created]
+        self.records: list[Record] = classic.tombstones()
+
+    def steps(self) -> Generator[object, None, None]:
+        """Make the records and the group: a task for slices. Raises GroupError as well."""
+        created = yield from self._records()
+        for place, (key, value) in enumerate(created):
+            if place % UPGRADED_AT_ONCE == 0:
+                yield None
+            yield from self.group.replay_steps(key, value)
+        self.records += created
 
     def _check(self) -> None:
         if not self.context.settings.allows_upgrade:
@@ -68,16 +79,22 @@ class Upgrade:
             f"Cannot upgrade classic group {self.classic.group_id} to consumer group because {reason}.",
         )
 
-    def _records(self) -> list[Record]:
+    def _records(self) -> Generator[object, None, list[Record]]:
         group_id, epoch = self.classic.group_id, self.epoch
         protocol = self.classic.protocol or select_protocol(self.classic.members.values())
-        try:
-            targets = {each.member_id: self._assigned(each) for each in self.classic.members.values()}
-            members = [self._member(each, protocol, targets) for each in self.classic.members.values()]
-        except MalformedProtocol as error:
-            raise self._refused("the embedded consumer protocol is malformed") from error
-        names = {name for member in members for name in member.details.subscribed_topic_names}
-        metadata_hash = self.context.topics.group_hash(names)
+        targets: dict[str, Partitions] = {}
+        members: list[ConsumerMember] = []
+        names: set[str] = set()
+        for place, each in enumerate(self.classic.members.values()):
+            if place % UPGRADED_AT_ONCE == 0:
+                yield None
+            try:
+                targets[each.member_id] = self._assigned(each)
+                members.append(self._member(each, protocol, targets[each.member_id]))
+            except MalformedProtocol as error:
+                raise self._refused("the embedded consumer protocol is malformed") from error
+            names.update(members[-1].details.subscribed_topic_names)
+        metadata_hash = yield from self.context.topics.group_hash_steps(names)
         return [
             *(member_record(group_id, each) for each in members),
             (GroupKey(group_id), Group(epoch, metadata_hash)),
@@ -100,9 +117,7 @@ class Upgrade:
                 found.setdefault(topic.id, set()).update(partitions)
         return frozen(found)
 
-    def _member(
-        self, member: ClassicGroupMember, protocol: str | None, targets: dict[str, Partitions]
-    ) -> ConsumerMember:
+    def _member(self, member: ClassicGroupMember, protocol: str | None, target: Partitions) -> ConsumerMember:
         subscription = read_subscription(member.metadata(protocol))
         proposed = tuple(ClassicProtocol(name, data) for name, data in member.protocols)
         details = Member(
@@ -111,7 +126,7 @@ class Upgrade:
             ClassicMember(member.session_timeout_ms, proposed),
         )  # fmt: skip
         return ConsumerMember(
-            member.member_id, details, self.epoch, self.epoch, STABLE, with_epoch(targets[member.member_id], self.epoch)
+            member.member_id, details, self.epoch, self.epoch, STABLE, with_epoch(target, self.epoch)
         )
 
     def apply(self, group: ConsumerGroup) -> None:
@@ -119,3 +134,7 @@ class Upgrade:
         for member in group.members.values():
             if member.uses_classic_protocol:
                 self.context.await_heartbeat(group, member)
+
+    def is_lost(self, groups: Mapping[str, AnyGroup]) -> bool:
+        """After a failure: whether the classic group has left the table, though nobody has ended it."""
+        return groups.get(self.classic.group_id) is not self.classic and self.classic.state is not GroupState.DEAD

@@ -194,6 +194,7 @@ class LongOperations(Generic[S]):
                 return outcome
             yield step
             if self._runtime.shards.get(shard.index) is not shard:
+                steps.close()
                 return ErrorCode.NOT_COORDINATOR, None
 
     def _operate(
@@ -203,10 +204,13 @@ class LongOperations(Generic[S]):
         if shard.is_busy(result.producer):
             return ErrorCode.CONCURRENT_TRANSACTIONS, None
         if result.records:
-            error = yield from self._store(shard, key, result)
-            if error:
-                if result.failed is not None:
+            error = ErrorCode.NOT_COORDINATOR  # if the partition is lost meanwhile: the task is closed
+            try:
+                error = yield from self._store(shard, key, result)
+            finally:
+                if error and result.failed is not None:
                     self._runtime.run_change(key, partial(result.failed, error))
+            if error:
                 return error, None
         if result.apply is not None and not self._runtime.run_change(key, result.apply):
             return ErrorCode.UNKNOWN_SERVER_ERROR, None

@@ -16,7 +16,8 @@ class CoordinatorResult(Generic[R]):
 
     `records` change the replicated state: the runtime appends them as one batch and then replays them. `response` leaves
     when they are stored; None means that the operation has kept the request and responds later. `apply` changes the soft
-    state (timers, waiting requests) and runs after the replay. `failed` runs instead of it when the append fails.
+    state (timers, waiting requests) and runs after the replay. `failed` runs instead of it when the append fails, or when
+    the partition is lost before all is replayed.
     `producer` is the (producer id, epoch) in whose transaction the records are; they count from its commit on.
     `batch` is the batch of the records, if it was made before.
     """
