@@ -124,14 +124,18 @@ class PartitionMachine:
         return failures
 
     async def _create_nodes(self, states: Mapping[TopicPartition, LeaderAndIsr]) -> list[Results | StoreError]:
-        """Create the nodes of partitions: one change for each of them, all in flight at once."""
+        """Create the nodes of partitions: one change for each of them, many in flight at once.
+
+        Not before their parents exist: after a lost connection a later change may be applied before an earlier one is repeated.
+        """
         topics = sorted({partition.topic for partition in states})
         containers: list[list[Operation]] = [[Create(f"{topic_path(topic)}/partitions")] for topic in topics]
+        await self._store.write(containers)
         changes: list[list[Operation]] = [
             [Create(state_path(*each).removesuffix("/state")), Create(state_path(*each), state_data(state))]
             for each, state in states.items()
         ]
-        outcomes = (await self._store.write(containers + changes))[len(containers) :]
+        outcomes = await self._store.write(changes)
         # A controller that creates one node at a time, as Kafka's, may have stopped between the two.
         halves = [
             index

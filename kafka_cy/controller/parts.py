@@ -24,6 +24,8 @@ from kafka_cy.protocol.controller_messages.stop_replica import StopReplicaRespon
 from kafka_cy.protocol.controller_messages.update_metadata import UpdateMetadataResponse
 from kafka_cy.protocol.errors import ErrorCode
 
+DELETION_RETRY_MS = 10_000  # after nodes of a topic could not be deleted
+
 
 class Parts:
     """Owner: the controller's thread. Lifetime: one term. What several kinds of events do is here, too."""
@@ -62,7 +64,9 @@ class Parts:
             around.warning,
         )
         self.replicas = ReplicaMachine(context, self.states, self.batch, around.warning)
-        self.deletion = TopicDeletion(context, self.store, self.replicas, self.batch, around.info, around.warning)
+        self.deletion = TopicDeletion(
+            context, self.store, self.replicas, self.batch, self._resume_deletions_later, around.info, around.warning
+        )
         self.reassignments = Reassignments(
             context,
             self.store,
@@ -189,6 +193,11 @@ class Parts:
         )
         await self.deletion.replicas_deleted(
             each for each in (Replica(partition, broker_id) for partition in done) if each in known
+        )
+
+    def _resume_deletions_later(self) -> None:
+        self.around.call_later(
+            DELETION_RETRY_MS, lambda: self.put("TopicDeletionRetry", self.deletion.resume_again)
         )
 
     def _too_many(self, broker_id: int) -> None:

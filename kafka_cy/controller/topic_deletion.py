@@ -5,9 +5,9 @@ A topic waits (is ineligible) while one of its replicas is dead, its log directo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
-from kafka_cy.cluster.store import Children, Delete, NoNodeError, Operation, StoreError
+from kafka_cy.cluster.store import Children, Delete, NoNodeError, Operation, Results, StoreError
 from kafka_cy.cluster.znodes import DELETE_TOPICS, topic_path
 from kafka_cy.controller.context import ControllerContext, Replica, ReplicaStatus
 from kafka_cy.controller.replica_machine import ReplicaMachine
@@ -15,6 +15,7 @@ from kafka_cy.controller.request_batch import RequestBatch
 from kafka_cy.controller.term_store import TermStore
 
 _STATUS = ReplicaStatus
+REMOVED_AT_ONCE = 20  # topics
 
 
 class TopicDeletion:
@@ -26,13 +27,17 @@ class TopicDeletion:
         store: TermStore,
         replicas: ReplicaMachine,
         batch: RequestBatch,
+        resume_later: Callable[[], object],
         info: Callable[[str], object],
         warning: Callable[[str], object],
     ) -> None:
+        """`resume_later()`: call `resume` in some time. It is called again only after that."""
         self._context = context
         self._store = store
         self._replicas = replicas
         self._batch = batch
+        self._resume_later = resume_later
+        self._resumes_later = False
         self._info = info
         self._warning = warning
 
@@ -93,8 +98,8 @@ class TopicDeletion:
                     retry.append(topic)
                 if self.is_eligible(topic):
                     begin.append(topic)
-        if done:
-            await self._remove_nodes(done)
+        for start in range(0, len(done), REMOVED_AT_ONCE):
+            await self._remove_nodes(done[start : start + REMOVED_AT_ONCE])
         failed = [
             replica for replica in self._replicas_of(retry) if self._status(replica) is _STATUS.DELETION_INELIGIBLE
         ]
@@ -125,27 +130,56 @@ class TopicDeletion:
         await self._replicas.to_offline(live)
         self._replicas.start_deletion(live)
 
+    async def resume_again(self) -> None:
+        """Nodes could not be deleted some time ago."""
+        self._resumes_later = False
+        await self.resume()
+
     async def _remove_nodes(self, topics: list[str]) -> None:
-        """All replicas are deleted: the nodes go, bottom up, and the record of the deletion last."""
+        """All replicas are deleted: the nodes go, bottom up, and the record of the deletion last.
+
+        One level begins when the one below is gone: after a lost connection a later change may be applied before an earlier one is
+        repeated.
+        """
+        failed = await self._remove_partitions(topics)
+        for path in ("/brokers/topics/{}/partitions", "/brokers/topics/{}", "/config/topics/{}", DELETE_TOPICS + "/{}"):
+            left = [topic for topic in topics if topic not in failed]
+            changes: list[list[Operation]] = [[Delete(path.format(topic))] for topic in left]
+            for topic, change, outcome in zip(left, changes, await self._store.write(changes), strict=True):
+                if self._is_refused(change, outcome):
+                    failed.add(topic)
+        for topic in topics:
+            if topic not in failed:
+                self._context.remove_topic(topic)
+                self._info(f"topic {topic} is deleted")
+        if failed and not self._resumes_later:
+            self._resumes_later = True
+            self._resume_later()
+
+    async def _remove_partitions(self, topics: list[str]) -> set[str]:
+        """The topics of which not all partitions could be removed."""
         children: list[list[str] | None] = await self._store.read(
             [Children(f"{topic_path(topic)}/partitions") for topic in topics]
         )
-        for topic, partitions in zip(topics, children, strict=True):
-            path = topic_path(topic)
-            changes: list[list[Operation]] = []
-            for index in partitions or ():
-                changes += [[Delete(f"{path}/partitions/{index}/state")], [Delete(f"{path}/partitions/{index}")]]
-            changes += [[Delete(f"{path}/partitions")], [Delete(path)], [Delete(f"/config/topics/{topic}")]]
-            failed = False
-            for change, outcome in zip(changes, await self._store.write(changes), strict=True):
-                if isinstance(outcome, StoreError) and not isinstance(outcome, NoNodeError):
-                    self._warning(f"{change[0].path} cannot be deleted: {type(outcome).__name__}: {outcome}")
-                    failed = True
-            if failed:
-                continue  # recorded still: a later event tries again
-            await self._store.write([[Delete(f"{DELETE_TOPICS}/{topic}")]])
-            self._context.remove_topic(topic)
-            self._info(f"topic {topic} is deleted")
+        owners = [topic for topic, indices in zip(topics, children, strict=True) for _ in indices or ()]
+        paths = [
+            f"{topic_path(topic)}/partitions/{index}"
+            for topic, indices in zip(topics, children, strict=True)
+            for index in indices or ()
+        ]
+        changes: list[list[Operation]] = [[Delete(f"{path}/state"), Delete(path)] for path in paths]
+        outcomes = await self._store.write(changes)
+        halves = [index for index, outcome in enumerate(outcomes) if isinstance(outcome, NoNodeError)]  # without a state
+        for index, outcome in zip(halves, await self._store.write([changes[i][1:] for i in halves]), strict=True):
+            outcomes[index] = outcome
+        refused = zip(owners, changes, outcomes, strict=True)
+        return {topic for topic, change, outcome in refused if self._is_refused(change, outcome)}
+
+    def _is_refused(self, change: Sequence[Operation], outcome: Results | StoreError) -> bool:
+        if not isinstance(outcome, StoreError) or isinstance(outcome, NoNodeError):
+            return False
+        self._warning(f"{change[-1].path} cannot be deleted: {type(outcome).__name__}: {outcome}")
+        return True
 
     def _replicas_of(self, topics: Iterable[str]) -> list[Replica]:
         return self._context.replicas(self._context.partitions(topics))

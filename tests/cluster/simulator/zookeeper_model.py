@@ -41,6 +41,8 @@ from kafka_cy.cluster.store import (
 from tests.cluster.simulator.clock import Simulation
 from tests.cluster.simulator.process import Process
 
+IN_FLIGHT_MAX = 10  # as the default of zookeeper.max.in.flight.requests
+
 Written = Callable[["ModelSession | None", Sequence[Operation], Results], object]
 
 
@@ -197,7 +199,7 @@ class ZooKeeperModel:
 class _Waiting:
     """One unanswered request."""
 
-    __slots__ = ("applied", "done", "operations", "requests", "sent")
+    __slots__ = ("applied", "done", "operations", "requests")
 
     def __init__(
         self, operations: Sequence[Operation] | None, requests: Sequence[Request] | None, done: object
@@ -205,12 +207,14 @@ class _Waiting:
         self.operations = operations
         self.requests = requests
         self.done = done
-        self.sent = False
         self.applied = False
 
 
 class ModelSession:
-    """A client (see AsyncStore). One session after the other; `connect` begins the first."""
+    """A client (see AsyncStore). One session after the other; `connect` begins the first.
+
+    As ZooKeeperStore, it sends a few requests at a time. A lost connection fails these, and the others are sent over the next one.
+    """
 
     def __init__(self, model: ZooKeeperModel, delay_ms: tuple[float, float], process: Process | None) -> None:
         self.change_times = ChangeTimes()
@@ -221,7 +225,8 @@ class ModelSession:
         self._simulation = model.simulation
         self._delay_ms = delay_ms
         self._listeners: list[SessionListener] = []
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: deque[_Waiting] = deque()  # sent and not answered
+        self._to_send: deque[_Waiting] = deque()
         self._connection = 0  # its number; 0: there is none
         self._connections = count(1)
         self._sent_until_ms = 0.0
@@ -248,8 +253,13 @@ class ModelSession:
     def _put(self, waiting: _Waiting) -> None:
         if self._closed:
             return
-        self._waiting.append(waiting)
-        if self._connection:
+        self._to_send.append(waiting)
+        self._pump()
+
+    def _pump(self) -> None:
+        while self._connection and self._to_send and len(self._waiting) < IN_FLIGHT_MAX:
+            waiting = self._to_send.popleft()
+            self._waiting.append(waiting)
             self._send(waiting)
 
     def connect(self) -> None:
@@ -267,8 +277,7 @@ class ModelSession:
         missed, self._missed = self._missed, []
         for watch, path in missed:  # the client sets its watches again and hears what it missed
             self._hear_watch(connection, watch, path)  # again with the next connection, if this one is lost before that
-        for waiting in self._waiting:
-            self._send(waiting)
+        self._pump()
 
     def _begin(self) -> None:
         """A new session: what the old one had waiting gets its errors first."""
@@ -285,8 +294,7 @@ class ModelSession:
             return
         self._connection = 0
         session_id = self.session_id
-        sent = [each for each in self._waiting if each.sent]
-        self._waiting = deque(each for each in self._waiting if not each.sent)
+        sent, self._waiting = self._waiting, deque()
         self._tell(SessionEvent.SUSPENDED)
         for waiting in sent:
             self._answer(waiting, None, OutcomeUnknown() if waiting.operations is not None else ConnectionLost())
@@ -323,6 +331,7 @@ class ModelSession:
         self._closed = True
         self._connection = 0
         self._waiting.clear()
+        self._to_send.clear()
         self.expire_later(self.session_id)
 
     def close(self) -> None:
@@ -330,13 +339,13 @@ class ModelSession:
         self._closed = True
         self._connection = 0
         self._waiting.clear()
+        self._to_send.clear()
         self._model.expire(self.session_id)
 
     def _delay(self) -> float:
         return self._simulation.random.uniform(*self._delay_ms)
 
     def _send(self, waiting: _Waiting) -> None:
-        waiting.sent = True
         connection = self._connection
         self._sent_until_ms = max(self._sent_until_ms, self._simulation.now_ms + self._delay())
         delay_ms = self._sent_until_ms - self._simulation.now_ms
@@ -418,13 +427,16 @@ class ModelSession:
         if self._connection == connection and waiting in self._waiting:
             self._waiting.remove(waiting)
             self._answer(waiting, outcome, error)
+            self._pump()
 
     def _answer(self, waiting: _Waiting, outcome: Results | Answers | None, error: StoreError | None) -> None:
         if not self._closed:
             waiting.done(outcome, error)  # type: ignore[operator]
 
     def _fail_all(self, error: type[StoreError]) -> None:
-        waiting, self._waiting = self._waiting, deque()
+        waiting = [*self._waiting, *self._to_send]
+        self._waiting.clear()
+        self._to_send.clear()
         for each in waiting:
             self._answer(each, None, error())
 
