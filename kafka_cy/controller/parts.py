@@ -49,6 +49,7 @@ class Parts:
         self.store = TermStore(store, epoch_version, around.call_later)
         self.states = StateStore(self.store, epoch)
         self.channels = Channels(around, self._too_many)
+        self._storage_errors: set[int] = set()  # brokers that have answered LeaderAndIsr with it
         self._refusals: dict[int, int] = {}  # by broker: the error of its last answer to UpdateMetadata
         self.batch = RequestBatch(
             context, settings, self.channels, self._leader_and_isr_answered, self._update_metadata_answered, self._stopped
@@ -141,14 +142,19 @@ class Parts:
         if response.error_code != ErrorCode.NONE:
             self.around.warning(f"broker {broker.id} refused LeaderAndIsr: {_name(response.error_code)}")
             return
-        offline = {
+        offline = self._answered_with(response, ErrorCode.KAFKA_STORAGE_ERROR)
+        if offline or broker.id in self._storage_errors:
+            self._storage_errors.add(broker.id)
+            usable = self._answered_with(response, ErrorCode.NONE)
+            self.put("LeaderAndIsrResponseReceived", lambda: self._log_dirs_answered(broker, offline, usable))
+
+    def _answered_with(self, response: LeaderAndIsrResponse, error: ErrorCode) -> set[TopicPartition]:
+        return {
             TopicPartition(self._topic(topic.topic, topic.topic_id), each.partition)
             for topic in response.topics
             for each in topic.partitions
-            if each.error_code == ErrorCode.KAFKA_STORAGE_ERROR
+            if each.error_code == error
         }
-        if offline:
-            self.put("LeaderAndIsrResponseReceived", lambda: self._log_dirs_offline(broker, offline))
 
     def _update_metadata_answered(self, broker: Broker, response: UpdateMetadataResponse) -> None:
         """Many of these requests may follow each other: a refusal is told when it begins."""
@@ -160,6 +166,26 @@ class Parts:
 
     def _topic(self, topic: str, topic_id: object) -> str:
         return topic or next((name for id_, name in self.context.topic_names.items() if id_ == topic_id), "")
+
+    async def _log_dirs_answered(
+        self, broker: Broker, offline: set[TopicPartition], usable: set[TopicPartition]
+    ) -> None:
+        """Not every such error is of a failed log directory: a broker may have had no file descriptor left for a moment."""
+        await self._log_dirs_online(broker, usable)
+        await self._log_dirs_offline(broker, offline)
+
+    async def _log_dirs_online(self, broker: Broker, usable: set[TopicPartition]) -> None:
+        """A live broker has replicas that it could not use before."""
+        broker_id = broker.id
+        marked = self.context.offline_dir_partitions.get(broker_id, set())
+        healed = sorted(marked & usable)
+        if healed and self._is_registered(broker):
+            self.around.info(f"broker {broker_id} can use {len(healed)} replicas again")
+            marked.difference_update(healed)
+            self.replicas_online([Replica(each, broker_id) for each in healed])
+            await self.partitions.elect_missing()
+            await self.reassignments.complete_if_possible(healed)
+            await self.deletion.resume_for({each.topic for each in healed})
 
     async def _log_dirs_offline(self, broker: Broker, offline: set[TopicPartition]) -> None:
         """Replicas of a live broker cannot be used, because their log directory failed. A new process may have it back."""

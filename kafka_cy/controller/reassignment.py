@@ -180,7 +180,9 @@ class Reassignments:
         # The others are told about the final replicas while the topic's node still says what is left to do.
         removed = [Replica(partition, each) for each in assignment.removing]
         self._context.assign(partition, final)
-        await self._move_leader(partition, final)
+        if not await self._move_leader(partition, final):
+            self._context.assign(partition, assignment)  # the old replicas stay, for one of them leads
+            return
         known = [each for each in removed if each in self._context.replica_status]
         await self._replicas.remove(known)
         if not await self._store_assignment(partition, final):
@@ -192,17 +194,18 @@ class Reassignments:
         self._batch.send()
         await self._deletion.resume_for([partition.topic])
 
-    async def _move_leader(self, partition: TopicPartition, final: ReplicaAssignment) -> None:
+    async def _move_leader(self, partition: TopicPartition, final: ReplicaAssignment) -> bool:
+        """False: none of the final replicas can lead now. A later event tries again."""
         state = self._context.states.get(partition)
         if state is None:
-            return
+            return True
         if state.leader in final.replicas and self._context.is_online(state.leader, partition):
             await self._new_epoch(partition, final)
-            return
+            return True
         failures = await self._partitions.to_online([partition], Election.REASSIGNMENT)
-        self._partitions.to_offline(failures)  # a later event tries again
         for reason in failures.values():
             self._warning(f"no leader of {partition} could be elected at the end of its reassignment: {reason}")
+        return not failures
 
     async def _new_epoch(self, partition: TopicPartition, assignment: ReplicaAssignment) -> None:
         """A new leader epoch, without another change, and the assignment for all replicas."""
