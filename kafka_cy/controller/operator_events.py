@@ -174,7 +174,9 @@ class OperatorEvents:
             error, message, assignment = self._parts.reassignments.check(partition, target)
             outcomes[partition] = Outcome(error, message)
             if assignment is not None and not await self._parts.reassignments.start(partition, assignment):
-                outcomes[partition] = Outcome(ErrorCode.UNKNOWN_SERVER_ERROR, "The assignment cannot be stored.")
+                error, message, assignment = self._parts.reassignments.check(partition, target)  # the ISR may be another
+                failed = Outcome(ErrorCode.UNKNOWN_SERVER_ERROR, "The assignment cannot be stored.")
+                outcomes[partition] = failed if assignment is not None else Outcome(error, message)
         return outcomes
 
     def reassign(

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from kafka_cy.cluster.store import Set, StoreError
 from kafka_cy.cluster.znodes import topic_path
-from kafka_cy.controller.context import ControllerContext, Replica, ReplicaStatus
+from kafka_cy.controller.context import ControllerContext, PartitionStatus, Replica, ReplicaStatus
 from kafka_cy.controller.nodes import topic_data
 from kafka_cy.controller.partition_machine import Election, PartitionMachine
 from kafka_cy.controller.partition_state import LeaderAndIsr, ReplicaAssignment, TopicPartition
@@ -93,22 +93,19 @@ class Reassignments:
         return None
 
     async def start(self, partition: TopicPartition, assignment: ReplicaAssignment) -> bool:
-        """Begin, change or go on with a reassignment. False: the topic's node could not be written."""
+        """Begin, change or go on with a reassignment. False: it cannot begin, and nothing has changed."""
         current = self._context.assignment(partition)
         if not assignment.is_being_reassigned and current == assignment:
             return True  # the replicas are these already
         self._deletion.mark_ineligible([partition.topic], "a reassignment runs")
         if current != assignment:
-            if not await self._store_assignment(partition, assignment):
-                return False
-            self._context.assign(partition, assignment)
             unneeded = [each for each in current.replicas if each not in assignment.replicas]
-            if unneeded:
-                state = self._context.states.get(partition)
-                if state is not None and state.leader in unneeded:
-                    self._partitions.to_offline([partition])
-                    await self._partitions.to_online([partition], Election.OFFLINE)
-                await self._replicas.remove([Replica(partition, each) for each in unneeded])
+            if not await self._move_from(partition, unneeded, assignment):
+                return False
+            if not await self._store_assignment(partition, assignment):
+                self._context.assign(partition, current)
+                return False
+            await self._replicas.remove([Replica(partition, each) for each in unneeded])
         self._context.being_reassigned.add(partition)
         if await self._is_complete(partition, assignment):
             await self._complete(partition, assignment)
@@ -122,6 +119,33 @@ class Reassignments:
             ]
         )
         return True
+
+    async def _move_from(
+        self, partition: TopicPartition, unneeded: Sequence[int], assignment: ReplicaAssignment
+    ) -> bool:
+        """Assign; a leader that is not needed any more is replaced before it hears that. False: it cannot be, and nothing changes.
+
+        Leaders with inter.broker.protocol.version before 2.7 write ISRs themselves: what is known of the ISR may be old.
+        """
+        context, current = self._context, self._context.assignment(partition)
+        state = context.states.get(partition)
+        if state is None or state.leader not in unneeded:
+            context.assign(partition, assignment)
+            return True
+        states, _ = await self._states.read([partition])
+        context.states.update(states)
+        reason: str | None = "it would result in an empty ISR"
+        if set(context.states[partition].isr) & set(assignment.replicas):
+            context.assign(partition, assignment)
+            self._partitions.to_offline([partition])
+            reason = (await self._partitions.to_online([partition], Election.OFFLINE)).get(partition)
+            if reason is None:
+                return True
+            context.assign(partition, current)
+            if context.is_online(state.leader, partition):
+                context.set_status(partition, PartitionStatus.ONLINE)
+        self._warning(f"{partition} keeps the replicas {list(current.replicas)}: {reason}")
+        return False
 
     async def complete_if_possible(self, partitions: Iterable[TopicPartition]) -> None:
         """The ISR of these partitions changed, or their brokers came."""
