@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from uuid import UUID
 
 from kafka_cy.cluster.store import AsyncStore
 from kafka_cy.controller.alter_partition import AlterPartitions
@@ -164,8 +165,8 @@ class Parts:
             if response.error_code != before:
                 self.around.warning(f"broker {broker.id} refused UpdateMetadata: {_name(response.error_code)}")
 
-    def _topic(self, topic: str, topic_id: object) -> str:
-        return topic or next((name for id_, name in self.context.topic_names.items() if id_ == topic_id), "")
+    def _topic(self, topic: str, topic_id: UUID | None) -> str:
+        return topic or (self.context.topic_names.get(topic_id, "") if topic_id is not None else "")
 
     async def _log_dirs_answered(
         self, broker: Broker, offline: set[TopicPartition], usable: set[TopicPartition]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+from uuid import UUID
+
 from kafka_cy.cluster.change_formats import LogDirEvent
 from kafka_cy.controller.partition_state import TopicPartition
 from kafka_cy.protocol.errors import ErrorCode
@@ -64,3 +67,17 @@ def test_old_replicas_stay_while_no_new_one_can_lead() -> None:
     ask_for_replicas(cluster, 0)
     state = cluster.state("t", 0)
     assert (state.leader, state.replicas, state.isr) == (2, (2,), (2,)) and sorted(deleted(cluster)) == [1, 3]
+
+
+def test_an_answer_does_not_look_through_all_topics_for_each_partition() -> None:
+    class Names(dict[UUID, str]):
+        def items(self) -> NoReturn:
+            raise AssertionError("all topics were looked at")
+
+    cluster = Cluster(THREE, {"t": [State((1, 2), 1, 0, (1, 2), 0)]})
+    term = cluster.controller.term
+    assert term is not None
+    term.parts.context.topic_names = Names(term.parts.context.topic_names)
+    cluster.brokers.partition_errors = dict(FAILS)
+    ask_for_replicas(cluster, 0)
+    assert cluster.state("t", 0).isr == (1,)
