@@ -218,4 +218,4 @@ class PartitionMachine:
         except (ValueError, AttributeError):
             self._warning(f"the configuration of topic {topic} cannot be read: no unclean election")
             return False
-        return str(value).lower() == "true" if value is not None else self._unclean_enable()
+        return str(value).strip().lower() == "true" if value is not None else self._unclean_enable()

@@ -320,11 +320,13 @@ class ClusterMember:
 
     def _topic_settings_changed(self, change: Change) -> None:
         """As in Kafka, a topic that allows unclean elections gets its leaders at once."""
-        if isinstance(change, ConfigChanged) and change.entity_type == "topics" and change.entity_name not in self.cache.topics:
+        if not isinstance(change, ConfigChanged) or change.entity_type != "topics":
+            return
+        if change.entity_name not in self.cache.topics:
             settings = self._usable_config(change.entity_name)
             if settings is not None:
                 self._broker.logs.set_config(change.entity_name, settings)  # not told of the topic yet
-        if isinstance(change, ConfigChanged) and change.entity_type == "topics" and change.values.get(UNCLEAN) == "true":
+        if change.values.get(UNCLEAN, "").strip().lower() == "true":  # stored as it was written: TRUE
             self._controller.elect_missing()
 
     # -- what others tell --

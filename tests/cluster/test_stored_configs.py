@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from kafka_cy.cluster.embedded_store import EmbeddedStore
-from kafka_cy.cluster.metadata_cache import MetadataCache
+from kafka_cy.cluster.metadata_cache import ConfigChanged, MetadataCache
 from kafka_cy.cluster.store import Children, Create, NoAuthError
 from kafka_cy.cluster.store_calls import StoreCalls, run
 from kafka_cy.cluster.stored_configs import MalformedSettings, StoredConfigs
@@ -122,6 +122,19 @@ def test_a_running_broker_keeps_the_settings_of_before(is_told: bool, notified: 
             stored.later.pop()()
         assert stored.done == expected and stored.configs.lacks_settings("t") == (data == BAD)
     assert not any(faults)
+
+
+@pytest.mark.parametrize(("value", "elects"), [("true", 1), ("True", 1), (" TRUE ", 1), ("false", 0), (None, 0)])
+def test_a_topic_that_allows_unclean_elections_gets_its_leaders_at_once(value: str | None, elects: int) -> None:
+    """However the value is written."""
+    elections: list[str] = []
+    member: Any = ClusterMember.__new__(ClusterMember)
+    member._controller = SimpleNamespace(elect_missing=lambda: elections.append("all"))
+    member.cache = SimpleNamespace(topics={"t": None})
+    values = {} if value is None else {"unclean.leader.election.enable": value}
+    member._topic_settings_changed(ConfigChanged("topics", "t", values))
+    member._topic_settings_changed(ConfigChanged("brokers", "1", values))
+    assert elections == ["all"] * elects
 
 
 def test_a_broker_that_stores_the_same_settings_again_hears_of_it() -> None:
