@@ -7,6 +7,7 @@ from typing import Any
 
 from kafka_cy.cluster import znodes
 from kafka_cy.cluster.store import (
+    ANY_VERSION,
     Answers,
     AsyncStore,
     BadVersionError,
@@ -157,7 +158,9 @@ class TermStore:
                     return None
                 results.append(operation.path)
             elif isinstance(operation, Set):
-                if node is None or node.data != operation.data or node.version != operation.version + 1:
+                if node is None or node.data != operation.data:
+                    return None
+                if operation.version not in (ANY_VERSION, node.version - 1):
                     return None
                 results.append(node.version)
             elif isinstance(operation, Delete):
