@@ -120,6 +120,9 @@ class BrokerEvents:
         """A registration changed: its endpoints may be others."""
         known = self._context.brokers.get(broker_id)
         found = (await self.read([str(broker_id)])).get(broker_id)
+        if known is None and found is not None:  # it could not be used before
+            await self.changed()
+            return
         if known is None or found is None or found.epoch != known.epoch or found == known:
             return  # what comes and goes is heard from /brokers/ids
         self._context.brokers[broker_id] = found
