@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Generator
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from kafka_cy.api.authorization import GROUP_DENIED, may_group
 from kafka_cy.api.registry import handler
 from kafka_cy.api.share_enabled import has_share_groups
-from kafka_cy.api.share_requests import acknowledgements, by_topic, current_leader
+from kafka_cy.api.share_requests import NO_LEADER, Leaders, acknowledgements, by_topic, partition_count, respond_with
 from kafka_cy.api.topic_rights import reads
 from kafka_cy.authorizer.acls import Operation
 from kafka_cy.protocol.errors import ErrorCode
+from kafka_cy.share.fetch_requests import AcknowledgeRequest, Results
 from kafka_cy.share.sessions import SessionKey
-from kafka_cy.share.share_fetch import AcknowledgeRequest, Results
 
 if TYPE_CHECKING:
     from kio.schema.share_acknowledge.v2.request import ShareAcknowledgeRequest
@@ -24,47 +26,57 @@ if TYPE_CHECKING:
 @handler(api_key=79)
 def handle(request: Request[ShareAcknowledgeRequest], context: UsesShareGroups) -> None:
     """Respond when everything is stored."""
-    body, version, share = request.body, request.api_version, context.share
-    group_id = body.group_id or ""
+    version, share = request.api_version, context.share
+    group_id = request.body.group_id or ""
 
     def respond(error: ErrorCode, results: Results) -> None:
-        responses = [
-            {
-                "topic_id": topic_id,
-                "partitions": [
-                    {
-                        "partition_index": index,
-                        "error_code": int(result.error),
-                        "error_message": None,
-                        "current_leader": current_leader(context.cluster, (topic_id, index), result.error),
-                    }
-                    for index, result in partitions
-                ],
-            }
-            for topic_id, partitions in by_topic(results)
-        ]
-        response = {
-            "throttle_time": 0,
-            "error_code": int(error),
-            "error_message": None,
-            "responses": responses,
-            "node_endpoints": [],
-        }
-        if version >= 2:
-            response["acquisition_lock_timeout"] = 0 if error else share.settings.lock_ms(group_id)
-        request.respond(response)
+        lock_ms = 0 if error or version < 2 else share.settings.lock_ms(group_id)
+        respond_with(request, context, results, partial(_response, error, results, lock_ms, version))
 
-    renews = version >= 2 and body.is_renew_ack
     if not has_share_groups(context):
         respond(ErrorCode.UNSUPPORTED_VERSION, {})
         return
     if not may_group(request, Operation.READ, group_id):
         respond(GROUP_DENIED, {})
         return
-    key = SessionKey(group_id, body.member_id or "")
-    share.fetches.acknowledge(
-        AcknowledgeRequest(
-            key, body.share_session_epoch, renews, acknowledgements(body.topics), reads(request, context.cluster)
-        ),
-        request.guarded(respond),
-    )
+    key = SessionKey(group_id, request.body.member_id or "")
+    size = partition_count(request.body.topics)
+    share.fetches.read_acknowledge(key, size, _read(request, context, key), request.guarded(respond))
+
+
+def _read(
+    request: Request[ShareAcknowledgeRequest], context: UsesShareGroups, key: SessionKey
+) -> Generator[None, None, AcknowledgeRequest]:
+    """What the request says, in steps."""
+    body = request.body
+    acknowledged = yield from acknowledgements(body.topics)
+    renews = request.api_version >= 2 and body.is_renew_ack
+    return AcknowledgeRequest(key, body.share_session_epoch, renews, acknowledged, reads(request, context.cluster))
+
+
+def _response(error: ErrorCode, results: Results, lock_ms: int, version: int, leaders: Leaders) -> dict[str, Any]:
+    responses = [
+        {
+            "topic_id": topic_id,
+            "partitions": [
+                {
+                    "partition_index": index,
+                    "error_code": int(result.error),
+                    "error_message": None,
+                    "current_leader": leaders.get((topic_id, index), NO_LEADER),
+                }
+                for index, result in partitions
+            ],
+        }
+        for topic_id, partitions in by_topic(results)
+    ]
+    response = {
+        "throttle_time": 0,
+        "error_code": int(error),
+        "error_message": None,
+        "responses": responses,
+        "node_endpoints": [],
+    }
+    if version >= 2:
+        response["acquisition_lock_timeout"] = lock_ms
+    return response

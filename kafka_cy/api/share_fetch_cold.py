@@ -6,7 +6,7 @@ acknowledgements, or when the longest wait is over; `min_bytes` is not waited fo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +14,21 @@ from kafka_cy.api.authorization import GROUP_DENIED, may_group
 from kafka_cy.api.durations import milliseconds
 from kafka_cy.api.registry import handler
 from kafka_cy.api.share_enabled import has_share_groups
-from kafka_cy.api.share_requests import NO_LEADER, acknowledgements, by_topic, current_leader, named_partitions
+from kafka_cy.api.share_requests import (
+    NAMED_AT_ONCE,
+    NO_LEADER,
+    Leaders,
+    acknowledgements,
+    by_topic,
+    named_partitions,
+    partition_count,
+    respond_with,
+)
 from kafka_cy.api.topic_rights import reads
 from kafka_cy.authorizer.acls import Operation
 from kafka_cy.protocol.errors import ErrorCode
+from kafka_cy.share.fetch_requests import FetchRequest, Results
 from kafka_cy.share.sessions import SessionKey, TopicPartition
-from kafka_cy.share.share_fetch import FetchRequest, Results
 
 if TYPE_CHECKING:
     from kio.schema.share_fetch.v2.request import ShareFetchRequest
@@ -27,45 +36,53 @@ if TYPE_CHECKING:
     from kafka_cy.api.context import Request
     from kafka_cy.api.roles import UsesShareGroups
 
-PARTITIONS_AT_ONCE_MAX = 100  # of a response that is built at once, which takes about a millisecond
 STRICT = 1  # acquire mode: no more records than the limit (KIP-1206)
 
 
 @handler(api_key=78)
 def handle(request: Request[ShareFetchRequest], context: UsesShareGroups) -> None:
     """Fetch for a member's share session."""
-    body, version, share = request.body, request.api_version, context.share
-    group_id = body.group_id or ""
-    fetch = FetchRequest(
-        SessionKey(group_id, body.member_id or ""), request.connection_id, request.connection_closed,
-        body.share_session_epoch, milliseconds(body.max_wait), body.min_bytes, body.max_bytes, body.max_records, body.batch_size,
-        strict=version >= 2 and body.share_acquire_mode == STRICT, is_renewal=version >= 2 and body.is_renew_ack,
-        named=list(dict.fromkeys(named_partitions(body.topics))), acknowledgements=acknowledgements(body.topics),
-        forgotten=[(topic.topic_id, index) for topic in body.forgotten_topics_data for index in topic.partitions],
-        reads=reads(request, context.cluster),
-    )  # fmt: skip
+    share = context.share
+    group_id = request.body.group_id or ""
 
     def respond(error: ErrorCode, results: Results) -> None:
         lock_ms = 0 if error else share.settings.lock_ms(group_id)
-        leaders = {
-            place: current_leader(context.cluster, place, result.error) for place, result in results.items() if result.error
-        }
-        make = partial(_response, error, results, leaders, lock_ms)
-        if len(results) > PARTITIONS_AT_ONCE_MAX:
-            request.respond_long(lambda ready: ready(make))
-        else:
-            request.respond(make())
+        respond_with(request, context, results, partial(_response, error, results, lock_ms))
 
     if not has_share_groups(context):
         respond(ErrorCode.UNSUPPORTED_VERSION, {})
     elif not may_group(request, Operation.READ, group_id):
         respond(GROUP_DENIED, {})
     else:
-        request.end_turn()  # it waits for records from here on
-        share.fetches.fetch(fetch, request.guarded(respond))
+        key = SessionKey(group_id, request.body.member_id or "")
+        size = partition_count(request.body.topics) + partition_count(request.body.forgotten_topics_data)
+        share.fetches.read_fetch(key, size, _read(request, context, key), request.guarded(respond))
 
 
-def _response(error: ErrorCode, results: Results, leaders: Mapping[TopicPartition, dict[str, int]], lock_ms: int) -> dict[str, Any]:
+def _read(
+    request: Request[ShareFetchRequest], context: UsesShareGroups, key: SessionKey
+) -> Generator[None, None, FetchRequest]:
+    """What the request says, in steps."""
+    body, version = request.body, request.api_version
+    named = yield from named_partitions(body.topics)
+    acknowledged = yield from acknowledgements(body.topics)
+    forgotten: list[TopicPartition] = []
+    for topic in body.forgotten_topics_data:
+        for index in topic.partitions:
+            forgotten.append((topic.topic_id, index))
+            if len(forgotten) % NAMED_AT_ONCE == 0:
+                yield
+    rights = reads(request, context.cluster)
+    request.end_turn()  # it waits for records from here on
+    return FetchRequest(
+        key, request.connection_id, request.connection_closed, body.share_session_epoch, milliseconds(body.max_wait),
+        body.min_bytes, body.max_bytes, body.max_records, body.batch_size,
+        strict=version >= 2 and body.share_acquire_mode == STRICT, is_renewal=version >= 2 and body.is_renew_ack,
+        named=named, acknowledgements=acknowledged, forgotten=forgotten, reads=rights,
+    )  # fmt: skip
+
+
+def _response(error: ErrorCode, results: Results, lock_ms: int, leaders: Leaders) -> dict[str, Any]:
     responses = [
         {
             "topic_id": topic_id,

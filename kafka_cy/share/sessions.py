@@ -5,7 +5,7 @@ Kafka: ShareSession, ShareSessionCache, ShareSessionContext.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from typing import NamedTuple
 from uuid import UUID
 
@@ -31,6 +31,7 @@ class ShareSessions:
         self.sessions_max = sessions_max
         self.partitions_max = partitions_max
         self.partition_count = 0
+        self._coming = 0  # partitions that have their place already, and are being added
         self._sessions: dict[SessionKey, ShareSession] = {}
         self._by_connection: dict[int, dict[SessionKey, None]] = {}
 
@@ -58,18 +59,42 @@ class ShareSessions:
             return ErrorCode.INVALID_SHARE_SESSION_EPOCH, None
         return ErrorCode.NONE, session
 
-    def update(self, session: ShareSession, added: Iterable[TopicPartition], forgotten: Iterable[TopicPartition]) -> ErrorCode:
-        """Change the session's partitions. SHARE_SESSION_LIMIT_REACHED, and nothing changes, when there are too many."""
-        new = [each for each in dict.fromkeys(added) if each not in session]
-        gone = [each for each in dict.fromkeys(forgotten) if each in session]
-        if self.partition_count + len(new) - len(gone) > self.partitions_max:
+    def update(
+        self, session: ShareSession, added: Iterable[TopicPartition], forgotten: Iterable[TopicPartition]
+    ) -> Generator[None, None, ErrorCode]:
+        """Change the session's partitions, one in each step. Nothing else changes them meanwhile, but the session may be closed.
+
+        SHARE_SESSION_LIMIT_REACHED, and nothing changes, when there are too many. SHARE_SESSION_NOT_FOUND when it was closed.
+        """
+        new: dict[TopicPartition, None] = {}
+        gone: dict[TopicPartition, None] = {}
+        for partitions, changes, is_gone in ((added, new, False), (forgotten, gone, True)):
+            for each in partitions:
+                if (each in session) is is_gone:
+                    changes[each] = None
+                yield
+        if self.partition_count + self._coming + len(new) - len(gone) > self.partitions_max:
             return ErrorCode.SHARE_SESSION_LIMIT_REACHED
-        for each in gone:
-            session.remove(each)
-        for each in new:
-            session.add(each)
-        self.partition_count += len(new) - len(gone)
-        return ErrorCode.NONE
+        self._coming += len(new)
+        coming = len(new)
+        try:
+            for each in gone:
+                if not self.is_open(session):
+                    return ErrorCode.SHARE_SESSION_NOT_FOUND
+                session.remove(each)
+                self.partition_count -= 1
+                yield
+            for each in new:
+                if not self.is_open(session):
+                    return ErrorCode.SHARE_SESSION_NOT_FOUND
+                session.add(each)
+                self.partition_count += 1
+                self._coming -= 1
+                coming -= 1
+                yield
+        finally:
+            self._coming -= coming
+        return ErrorCode.NONE if self.is_open(session) else ErrorCode.SHARE_SESSION_NOT_FOUND
 
     def is_open(self, session: ShareSession) -> bool:
         """Whether it has neither been closed nor replaced."""

@@ -245,8 +245,13 @@ class SharePartition:
 
     # -- what becomes of acquired records --
 
-    def acknowledge(self, member_id: str, acknowledgements: Acknowledgements, respond: Respond) -> None:
-        """Store what a member says about its records; INVALID_REQUEST and INVALID_RECORD_STATE change nothing."""
+    def acknowledge(
+        self, member_id: str, acknowledgements: Acknowledgements, respond: Respond, write: Write | None = None
+    ) -> None:
+        """Store what a member says about its records; INVALID_REQUEST and INVALID_RECORD_STATE change nothing.
+
+        `write` may store it later; None: as the writes before.
+        """
         if self.in_flight is None:
             respond(self.error or ErrorCode.NOT_LEADER_OR_FOLLOWER)
             return
@@ -259,14 +264,12 @@ class SharePartition:
             respond(error)
             return
 
-        self._store(change, respond)
+        self._store(change, respond, write)
 
-    def release(self, member_id: str, respond: Respond = lambda error: None) -> None:
+    def release(self, member_id: str, write: Write | None = None) -> None:
         """The member's session has ended: what it holds becomes available."""
-        if self.in_flight is None:
-            respond(ErrorCode.NONE)
-        else:
-            self._store(self.in_flight.release(member_id, self.settings().limits), respond)
+        if self.in_flight is not None:
+            self._store(self.in_flight.release(member_id, self.settings().limits), lambda error: None, write)
 
     def store(self, change: Change, respond: Respond, write: Write) -> None:
         """Store what a reactor has begun to change, with `write`, which may do it later."""
@@ -274,10 +277,9 @@ class SharePartition:
             change.undo()
             respond(self.error or ErrorCode.NOT_LEADER_OR_FOLLOWER)
         else:
-            self._write = write
-            self._store(change, respond)
+            self._store(change, respond, write)
 
-    def _store(self, change: Change, respond: Respond) -> None:
+    def _store(self, change: Change, respond: Respond, write: Write | None = None) -> None:
         in_flight = self.in_flight
         assert in_flight is not None
         if not len(change):
@@ -289,6 +291,8 @@ class SharePartition:
             self.key, self.state_epoch, self.leader_epoch, in_flight.start_offset, in_flight.finishing_count, batches
         )
         self._storing += 1
+        if write is not None:
+            self._write = write
         self._write(request, partial(self._stored, in_flight, change, respond))
 
     def _stored(self, in_flight: InFlight, change: Change, respond: Respond, error: ErrorCode) -> None:

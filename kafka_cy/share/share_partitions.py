@@ -57,6 +57,10 @@ class SharePartitions:
         self._more_locks = False  # a timer looks at the rest
         self._full_line = LimitLine(log, loop.now)
 
+    def on_fault(self, fault: Exception) -> None:
+        """Tell the operator of a fault that ends a part of a request."""
+        self.coordinator.runtime.on_fault(fault)
+
     def find(self, group_id: str, partition: TopicPartition) -> tuple[ErrorCode, SharePartition | None]:
         """The share partition, which may not be ready yet.
 
@@ -113,13 +117,14 @@ class SharePartitions:
             change.undo()
             respond(ErrorCode.NOT_LEADER_OR_FOLLOWER)
         else:
-            partition.store(change, respond, self._write_later)
+            partition.store(change, respond, self.write_later)
 
-    def _write_later(self, request: StateWrite, respond: Callable[[ErrorCode], object]) -> None:
+    def write_later(self, request: StateWrite, respond: Callable[[ErrorCode], object]) -> None:
+        """Store it with others, at the next `write_collected`."""
         self._to_write.append((request, respond))
 
     def write_collected(self) -> None:
-        """Store what requests of this round have changed, those of one partition of the state topic as one batch."""
+        """Store what requests have changed, those of one partition of the state topic as one batch."""
         if self._to_write:
             requests, self._to_write = self._to_write, []
             self.coordinator.write_all(requests)
@@ -178,23 +183,21 @@ class SharePartitions:
 
     # -- waiting --
 
-    def wait(self, waiter: Waiter, partitions: list[SharePartition], ends: list[Ends]) -> None:
-        """Wake the fetch when one of the partitions may have records for it. `ends`: end_offsets before it looked at them."""
-        for each, end in zip(partitions, ends, strict=True):
-            self._waiting.setdefault(each.key, {})[waiter] = None
-            self._end_offsets.setdefault(each.key, end)
-            each.hosted.watch()
-        self._look_again()
+    def wait(self, waiter: Waiter, partition: SharePartition, end: Ends) -> None:
+        """Wake the fetch when the partition may have records for it. `end`: end_offsets before it looked at it, in the same step
+        of the loop. `look` finds what was appended since."""
+        self._waiting.setdefault(partition.key, {})[waiter] = None
+        self._end_offsets.setdefault(partition.key, end)
+        partition.hosted.watch()
 
-    def end_wait(self, waiter: Waiter, partitions: list[SharePartition]) -> None:
-        """The fetch does not wait any more."""
-        for each in partitions:
-            waiters = self._waiting.get(each.key)
-            if waiters is not None:
-                waiters.pop(waiter, None)
-                if not waiters:
-                    del self._waiting[each.key]
-                    self._end_offsets.pop(each.key, None)
+    def end_wait(self, waiter: Waiter, partition: SharePartition) -> None:
+        """The fetch does not wait for it any more."""
+        waiters = self._waiting.get(partition.key)
+        if waiters is not None:
+            waiters.pop(waiter, None)
+            if not waiters:
+                del self._waiting[partition.key]
+                self._end_offsets.pop(partition.key, None)
 
     def _changed(self, partition: SharePartition) -> None:
         """Records became available."""
@@ -210,10 +213,6 @@ class SharePartitions:
     def look(self) -> None:
         """Wake the fetches whose partitions have new records; the loop calls it in every round."""
         if self._waiting and self._looking is None:
-            self._look_again()
-
-    def _look_again(self) -> None:
-        if self._looking is None:
             self._looking = self._look_at_each()
             self._go_on_looking()
 

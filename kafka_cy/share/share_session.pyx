@@ -1,7 +1,6 @@
 """The coordinator's handle of a share session (session_data.pyx)."""
 from libc.stdint cimport int32_t, uint8_t
-from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy
+from libc.string cimport memcmp, memcpy
 
 from kafka_cy.base.posix cimport pthread_mutex_lock, pthread_mutex_unlock
 from kafka_cy.share.in_flight cimport InFlight
@@ -89,12 +88,15 @@ cdef class ShareSession:
     @property
     def partitions(self):
         """(topic id, index) of its partitions; the one that was served longest ago comes first."""
+        return list(self.walk())
+
+    def walk(self):
+        """`partitions` as they are at the first one. Each is made when it is asked for: there may be 100,000."""
         cdef SessionData* share_session = self.data
-        cdef SessionPlace* copies = <SessionPlace*>malloc(<size_t>(share_session.count + 1) * sizeof(SessionPlace))
+        cdef bytearray memory = bytearray((share_session.count + 1) * sizeof(SessionPlace))
+        cdef SessionPlace* copies = <SessionPlace*><char*>memory
         cdef int32_t count = 0
         cdef int32_t number, i
-        if copies == NULL:
-            raise MemoryError
         with nogil:
             pthread_mutex_lock(&share_session.mutex)
             number = share_session.first
@@ -103,12 +105,12 @@ cdef class ShareSession:
                 count += 1
                 number = share_session.places[number].next
             pthread_mutex_unlock(&share_session.mutex)
-        found = []
+        topic = None
         for i in range(count):
-            topic_id = (<char*>copies[i].topic_id)[:16]
-            found.append((uuid.UUID(bytes=topic_id) if any(topic_id) else None, copies[i].index))
-        free(copies)
-        return found
+            if i == 0 or memcmp(copies[i].topic_id, copies[i - 1].topic_id, 16) != 0:
+                topic_id = (<char*>copies[i].topic_id)[:16]
+                topic = uuid.UUID(bytes=topic_id) if any(topic_id) else None
+            yield topic, copies[i].index
 
     def __len__(self):
         return self.data.count

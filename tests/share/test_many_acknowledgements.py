@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from kafka_cy.api.share_requests import acknowledgements
+from kafka_cy.base.slices import at_once
 from kafka_cy.protocol.errors import ErrorCode
 from kafka_cy.share.acknowledgements import Acknowledgements
 from kafka_cy.share.in_flight_values import ACCEPT, ACKNOWLEDGED, ARCHIVED, REJECT, RENEW, Acknowledgement
@@ -86,7 +87,7 @@ def test_a_request_that_the_coordinator_handles_is_read_and_stored_in_few_steps(
     found: list[ErrorCode] = []
 
     def handle() -> None:
-        asked = acknowledgements(topics)[KEY.topic_id, 0]
+        asked = at_once(acknowledgements(topics))[KEY.topic_id, 0]
         assert asked.are_valid(False) and not asked.renew
         bench.partition.acknowledge("m", asked, found.append)
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kafka_cy.base.slices import at_once
 from kafka_cy.protocol.errors import ErrorCode
 from kafka_cy.share.sessions import EPOCH_MAX, FINAL_EPOCH, SessionKey, ShareSessions
 
@@ -34,7 +35,7 @@ def test_a_new_session_replaces_the_old_one() -> None:
     sessions = ShareSessions(1, 10)
     _, old = sessions.open(KEY, 1)
     assert old is not None
-    sessions.update(old, [(TOPIC, 0)], [])
+    at_once(sessions.update(old, [(TOPIC, 0)], []))
     error, new = sessions.open(KEY, 2)
     assert (error, len(sessions), sessions.partition_count) == (ErrorCode.NONE, 1, 0)
     assert new is not None and not new.partitions
@@ -47,10 +48,10 @@ def test_limits_of_sessions_and_partitions() -> None:
     assert session is not None
     assert sessions.open(OTHER, 1) == (ErrorCode.SHARE_SESSION_LIMIT_REACHED, None)
     partitions = [(TOPIC, index) for index in range(3)]
-    assert sessions.update(session, partitions, []) == ErrorCode.SHARE_SESSION_LIMIT_REACHED
+    assert at_once(sessions.update(session, partitions, [])) == ErrorCode.SHARE_SESSION_LIMIT_REACHED
     assert not session.partitions
-    assert sessions.update(session, partitions[:2], []) == ErrorCode.NONE
-    assert sessions.update(session, partitions[2:], partitions[:1]) == ErrorCode.NONE
+    assert at_once(sessions.update(session, partitions[:2], [])) == ErrorCode.NONE
+    assert at_once(sessions.update(session, partitions[2:], partitions[:1])) == ErrorCode.NONE
     assert list(session.partitions) == partitions[1:]
 
 
@@ -58,7 +59,7 @@ def test_a_partition_that_was_served_comes_last() -> None:
     sessions = ShareSessions(1, 9)
     _, session = sessions.open(KEY, 1)
     assert session is not None
-    sessions.update(session, [(TOPIC, index) for index in range(3)], [])
+    at_once(sessions.update(session, [(TOPIC, index) for index in range(3)], []))
     session.served((TOPIC, 0))
     assert [index for _, index in session.partitions] == [1, 2, 0]
 
@@ -87,5 +88,5 @@ def test_the_count_of_partitions_is_that_of_all_sessions(steps: list[tuple[Sessi
             sessions.close(key)
             live.pop(key, None)
         elif live.get(key) is not None:
-            sessions.update(live[key], added, forgotten)
+            at_once(sessions.update(live[key], added, forgotten))
         assert sessions.partition_count == sum(len(session.partitions) for session in live.values()) <= 6

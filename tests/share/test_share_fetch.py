@@ -12,9 +12,10 @@ import pytest
 from kafka_cy.protocol.errors import ErrorCode
 from kafka_cy.share import share_partitions
 from kafka_cy.share.acknowledgements import Acknowledgements
+from kafka_cy.share.fetch_requests import AcknowledgeRequest, FetchRequest, Results
 from kafka_cy.share.in_flight_values import ACCEPT, GAP, REJECT, RELEASE, RENEW, Acknowledgement
 from kafka_cy.share.sessions import FINAL_EPOCH, SessionKey, ShareSessions
-from kafka_cy.share.share_fetch import AcknowledgeRequest, FetchRequest, Results, ShareFetches
+from kafka_cy.share.share_fetch import ShareFetches
 from kafka_cy.share.share_partition import SharePartition
 from kafka_cy.share.share_partitions import SharePartitions
 from kafka_cy.storage.log import StorageFailure
