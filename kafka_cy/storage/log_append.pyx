@@ -1,7 +1,7 @@
 """Appending: checks, roll, one write, publication. All but log_append runs with the append mutex held."""
 from libc.stdint cimport int32_t, int64_t
 
-from kafka_cy.base.atomics cimport atomic_store_i64, counter_add
+from kafka_cy.base.atomics cimport atomic_store_i32, atomic_store_i64, counter_add
 from kafka_cy.base.posix cimport cut_file, pthread_mutex_lock, pthread_mutex_unlock
 from kafka_cy.records.batch cimport ATTRIBUTE_CONTROL, ATTRIBUTE_LOG_APPEND_TIME, BatchHeader, ValidBatch, batch_set_base_offset
 from kafka_cy.storage.batch_cursor cimport records_timestamp
@@ -22,7 +22,7 @@ from kafka_cy.storage.segment_index cimport segment_index_batch
 from kafka_cy.storage.storage_error cimport (
     STORAGE_BATCH_TOO_LARGE, STORAGE_FENCED_LEADER_EPOCH, STORAGE_NO_MEMORY, STORAGE_OFFSET_OUT_OF_RANGE, STORAGE_OK,
 )
-from kafka_cy.storage.transaction_index cimport AbortedTransaction, transactions_append, transactions_write
+from kafka_cy.storage.transaction_index cimport AbortedTransaction, TransactionIndex, transactions_append, transactions_write
 
 cdef int log_append(
     Log* log, ValidBatch* batch, int32_t leader_epoch, AppendOrigin origin, int64_t now_ms, AppendResult* result
@@ -148,6 +148,16 @@ cdef int write_batch(Log* log, ValidBatch* batch) noexcept nogil:
     return fail_log(log, failed) if failed else STORAGE_OK
 
 
+cdef void write_aborted(Log* log, Segment* active, const AbortedTransaction* aborted) noexcept nogil:
+    cdef const TransactionIndex* index = &log.aborted
+    cdef int failed
+    if index.count == 0 or index.entries[index.count - 1].last_offset < active.base_offset:
+        atomic_store_i32(&log.names_unsynced, 1)        # the segment's first entry creates the file
+    failed = transactions_write(log.folder.name, active.base_offset, aborted)
+    if failed:
+        fail_log(log, failed)
+
+
 cdef inline int publish(Log* log, const LogConfig* config, ValidBatch* batch) noexcept nogil:
     """Publish indexes, producer state, epochs and the new end to readers, all at once."""
     cdef BatchHeader* header = &batch.header
@@ -157,9 +167,8 @@ cdef inline int publish(Log* log, const LogConfig* config, ValidBatch* batch) no
     cdef AbortedTransaction aborted
     cdef bint has_aborted = producers_apply(&log.producers, header, batch.data, batch.size, &aborted)
     cdef OffsetPosition* tail
-    cdef int failed = transactions_write(log.folder.name, active.base_offset, &aborted) if has_aborted else 0
-    if failed:
-        fail_log(log, failed)
+    if has_aborted:
+        write_aborted(log, active, &aborted)
     if header.leader_epoch > epochs_latest(&log.epochs):
         begin_epoch(log, header.leader_epoch, header.base_offset)
     pthread_mutex_lock(&log.segments_mutex)

@@ -15,7 +15,7 @@ from kafka_cy.storage.log_files cimport Listing, listing_free, listing_read
 from kafka_cy.storage.log_flush cimport flush_locked, log_flush, log_sync_names, settle_rolled
 from kafka_cy.storage.log_lifetime cimport log_new, log_unref
 from kafka_cy.storage.log_producers cimport SnapshotBytes, encode_snapshot, write_snapshot
-from kafka_cy.storage.log_recovery cimport load_producers, rebuild_epochs, recover_from
+from kafka_cy.storage.log_recovery cimport check_aborted_below_end, load_aborted, load_producers, rebuild_epochs, recover_from
 from kafka_cy.storage.log_segments cimport add_segment, new_active
 from kafka_cy.storage.log_struct cimport LOG_CLOSED, LOG_ONLINE, Log, LogConfig, active_segment, log_config, segment_floor
 from kafka_cy.storage.log_truncation cimport truncate_fully_locked
@@ -25,11 +25,10 @@ from kafka_cy.storage.segment cimport Segment, segment_new, segment_pin, segment
 from kafka_cy.storage.segment_index cimport segment_index_batch, segment_seal_times, segment_write_indexes
 from kafka_cy.storage.storage_error cimport STORAGE_IO_ERROR, STORAGE_NO_MEMORY, STORAGE_OK
 from kafka_cy.storage.time_index cimport time_entry_relative, time_entry_timestamp
-from kafka_cy.storage.transaction_index cimport transactions_load
 
 cdef int load_files(Log* log, Listing* listing, int64_t start_offset, int64_t recovery_point, bint clean) noexcept nogil:
     cdef Segment* segment
-    cdef int32_t i
+    cdef int32_t i, rescanned
     cdef int failed = 0
     cdef bint epochs_lost = epochs_read(&log.epochs, log.folder.name) != 0
     if listing.segments_count == 0:
@@ -48,14 +47,11 @@ cdef int load_files(Log* log, Listing* listing, int64_t start_offset, int64_t re
         failed = rebuild_epochs(log)
         if failed:
             return failed
-    for i in range(listing.transactions_count):
-        failed = transactions_load(&log.aborted, log.folder.name, listing.transactions[i])
-        if failed:
-            return failed
-    if clean:
-        failed = load_clean(log, listing)
-    else:
-        failed = recover_from(log, listing, segment_floor(log, max(recovery_point, 0)))
+    rescanned = log.segments_count if clean else segment_floor(log, max(recovery_point, 0))
+    failed = load_aborted(log, listing, rescanned)
+    if failed:
+        return failed
+    failed = load_clean(log, listing) if clean else recover_from(log, listing, rescanned)
     active_segment(log).preallocated = log_config(log).preallocate
     log.start_offset = min(max(log.segments[0].base_offset, start_offset), log.end_offset)
     epochs_truncate_start(&log.epochs, log.start_offset)
@@ -78,6 +74,8 @@ cdef int load_clean(Log* log, Listing* listing) noexcept nogil:
     segment_unpin(segment)
     if not failed and not whole:
         return recover_from(log, listing, log.segments_count - 1)
+    if not failed:
+        failed = check_aborted_below_end(log, listing)
     if not failed:
         failed = load_producers(log, listing, log.end_offset)
     return failed

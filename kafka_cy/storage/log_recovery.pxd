@@ -15,4 +15,9 @@ cdef int rebuild_segment(
     int64_t* end_offset, bint* was_cut
 ) noexcept nogil
 cdef int rebuild_epochs(Log* log) noexcept nogil
+# Read the .txnindex files of segments[:end]. A file with entries that cannot be is rebuilt from the segment's batches.
+cdef int load_aborted(Log* log, Listing* listing, int32_t end) noexcept nogil
+# At a clean start, when the log's end is known: the same for entries of the last segment beyond it.
+cdef int check_aborted_below_end(Log* log, Listing* listing) noexcept nogil
+# This clears the producers first.
 cdef int load_producers(Log* log, Listing* listing, int64_t offset) noexcept nogil

@@ -1,17 +1,21 @@
 """Rebuilding what a log knows from its batches, after a crash or a truncation. Functions return 0 or an errno."""
 from libc.stdint cimport int32_t, int64_t
 
-from kafka_cy.base.posix cimport ENOMEM
+from kafka_cy.base.atomics cimport atomic_store_i32
+from kafka_cy.base.posix cimport ENOENT, ENOMEM, O_RDONLY, close
 from kafka_cy.records.batch cimport LOG_OVERHEAD, BatchHeader
 from kafka_cy.storage.batch_cursor cimport BatchCursor, cursor_header, cursor_init
 from kafka_cy.storage.leader_epochs cimport LeaderEpochs, epochs_assign, epochs_latest, epochs_truncate_end
 from kafka_cy.storage.log_epochs cimport write_epochs
 from kafka_cy.storage.log_files cimport Listing, snapshot_floor, snapshots_delete_above
+from kafka_cy.storage.log_folder cimport open_in_folder
 from kafka_cy.storage.log_struct cimport Log, log_config, segment_floor
 from kafka_cy.storage.segment cimport Segment, segment_pin, segment_rename_deleted, segment_size, segment_unpin, segment_unref
 from kafka_cy.storage.segment_index cimport segment_close_indexes, segment_write_indexes
 from kafka_cy.storage.segment_recovery cimport recover_segment, replay_producers
-from kafka_cy.storage.transaction_index cimport TransactionIndex, transactions_rewrite, transactions_truncate_end
+from kafka_cy.storage.transaction_index cimport (
+    AbortedTransaction, TransactionIndex, transactions_load, transactions_rewrite, transactions_truncate_end,
+)
 
 cdef int recover_from(Log* log, Listing* listing, int32_t first) noexcept nogil:
     """Unclean start: re-scan segments[first:]. Segments after a torn one are dropped: the offsets would have a gap."""
@@ -72,7 +76,7 @@ cdef int rebuild_segment(
     if not failed:
         failed = segment_write_indexes(segment, True)
     if not failed:
-        failed = transactions_rewrite(aborted, log.folder.name, segment.base_offset, 0x7fffffffffffffff)
+        failed = rewrite_aborted(log, aborted, segment.base_offset, 0x7fffffffffffffff)
     return failed
 
 
@@ -89,8 +93,75 @@ cdef int recover_next(
     if not failed:
         failed = segment_write_indexes(segment, True)
     if not failed:
-        failed = transactions_rewrite(&log.aborted, log.folder.name, segment.base_offset, 0x7fffffffffffffff)
+        failed = rewrite_aborted(log, &log.aborted, segment.base_offset, 0x7fffffffffffffff)
     return failed
+
+
+cdef int rewrite_aborted(Log* log, TransactionIndex* aborted, int64_t base_offset, int64_t end) noexcept nogil:
+    """Make the file of segment [base_offset, end) say what `aborted` says. The next flush syncs the folder if that is a change: a
+    name that a power cut brings back would be taken for the truth."""
+    cdef int fd = open_in_folder(&log.folder, base_offset, b".txnindex", O_RDONLY)
+    if fd >= 0:
+        close(fd)
+    if fd != -ENOENT or (aborted.count > 0 and aborted.entries[aborted.count - 1].last_offset >= base_offset):
+        atomic_store_i32(&log.names_unsynced, 1)
+    return transactions_rewrite(aborted, log.folder.name, base_offset, end)
+
+
+cdef int load_aborted(Log* log, Listing* listing, int32_t end) noexcept nogil:
+    cdef int32_t i, at, before
+    cdef int failed
+    for i in range(listing.transactions_count):
+        at = segment_floor(log, listing.transactions[i])
+        if at >= end or log.segments[at].base_offset != listing.transactions[i]:
+            continue
+        before = log.aborted.count
+        failed = transactions_load(&log.aborted, log.folder.name, listing.transactions[i])
+        if failed < 0 or (failed == 0 and not entries_fit(&log.aborted, before, listing.transactions[i], offset_limit_of(log, at))):
+            log.aborted.count = before
+            failed = rebuild_aborted(log, listing, at)
+        if failed:
+            return failed
+    return 0
+
+
+cdef bint entries_fit(const TransactionIndex* index, int32_t first, int64_t base_offset, int64_t end) noexcept nogil:
+    """May a segment [base_offset, end) have these entries, and in this order? A power cut can leave zeros or older bytes. Whether
+    entries are missing cannot be seen: a flush syncs the file."""
+    cdef const AbortedTransaction* entry
+    cdef int64_t last_marker = base_offset - 1
+    cdef int32_t i
+    for i in range(first, index.count):
+        entry = &index.entries[i]
+        if entry.producer_id < 0 or not last_marker < entry.last_offset < end:
+            return False
+        if not 0 <= entry.first_offset < entry.last_offset or not 0 <= entry.last_stable_offset <= entry.last_offset + 1:
+            return False
+        last_marker = entry.last_offset
+    return True
+
+
+cdef int check_aborted_below_end(Log* log, Listing* listing) noexcept nogil:
+    cdef int32_t last = log.segments_count - 1
+    if log.aborted.count == 0 or log.aborted.entries[log.aborted.count - 1].last_offset < log.end_offset:
+        return 0
+    transactions_truncate_end(&log.aborted, log.segments[last].base_offset)
+    return rebuild_aborted(log, listing, last)
+
+
+cdef int rebuild_aborted(Log* log, Listing* listing, int32_t i) noexcept nogil:
+    """Find the aborted transactions of segments[i] in its batches, and write them. The log has those of older segments, and no
+    younger ones. The producers are afterwards those of the segment's end."""
+    cdef Segment* segment = log.segments[i]
+    cdef int64_t end = offset_limit_of(log, i)
+    cdef int failed = load_producers(log, listing, segment.base_offset)
+    if not failed:
+        failed = segment_pin(segment)
+    if not failed:
+        failed = replay_producers(
+            segment, segment_size(segment), segment.base_offset, end, &log.producers, &log.aborted)
+        segment_unpin(segment)
+    return failed if failed else rewrite_aborted(log, &log.aborted, segment.base_offset, end)
 
 
 cdef int64_t offset_limit_of(Log* log, int32_t i) noexcept nogil:
@@ -115,7 +186,7 @@ cdef int load_producers(Log* log, Listing* listing, int64_t offset) noexcept nog
         segment = log.segments[i]
         failed = segment_pin(segment)
         if not failed:
-            failed = replay_producers(segment, segment_size(segment), from_offset, offset, &log.producers)
+            failed = replay_producers(segment, segment_size(segment), from_offset, offset, &log.producers, NULL)
             segment_unpin(segment)
         i += 1
     return failed

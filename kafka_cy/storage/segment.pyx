@@ -8,9 +8,9 @@ from kafka_cy.base.atomics cimport (
 )
 from kafka_cy.base.clock cimport wall_clock_ms
 from kafka_cy.base.posix cimport (
-    EMFILE, ENFILE, O_CREAT, O_RDONLY, O_RDWR, PATH_BYTES_MAX, close, cut_file, name_file, open_files_max, pthread_mutex_destroy,
-    pthread_mutex_init, pthread_mutex_lock, pthread_mutex_t, pthread_mutex_unlock, read_some, size_of_fd, sync_data,
-    sync_path, unlink, write_whole,
+    EMFILE, ENFILE, ENOENT, O_CREAT, O_RDONLY, O_RDWR, PATH_BYTES_MAX, close, cut_file, name_file, open_files_max,
+    pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_t, pthread_mutex_unlock, read_some, size_of_fd,
+    sync_data, sync_path, unlink, write_whole,
 )
 from kafka_cy.storage.index_table cimport IndexTable, table_free, table_init
 from kafka_cy.storage.log_folder cimport LogFolder, folder_name, open_in_folder, rename_in_folder
@@ -270,10 +270,26 @@ cdef int segment_flush(Segment* segment) noexcept nogil:
     if failed:
         return unless_deleted(segment, failed)
     failed = sync_data(segment.fd)
+    if not failed:
+        failed = sync_transactions(segment)
     if not failed and not atomic_load_i32(&segment.active):
         sync_index(segment, b".index")
         sync_index(segment, b".timeindex")
     segment_unpin(segment)
+    return failed
+
+
+cdef int sync_transactions(Segment* segment) noexcept nogil:
+    """The index of aborted transactions, if there is one. A start does not see that entries are missing, so a failure here is one
+    of the log, also for an active segment."""
+    cdef int failed
+    cdef int fd = open_in_folder(segment.folder, segment.base_offset, b".txnindex", O_RDONLY)
+    while fd < 0 and segments_give_way(-fd):
+        fd = open_in_folder(segment.folder, segment.base_offset, b".txnindex", O_RDONLY)
+    if fd < 0:
+        return 0 if fd == -ENOENT else -fd
+    failed = sync_data(fd)
+    close(fd)
     return failed
 
 

@@ -15,9 +15,10 @@ cdef int recover_segment(
     Segment* segment, int64_t offset_min, int64_t offset_limit, int32_t index_interval_bytes, ProducerState* producers,
     TransactionIndex* aborted, LeaderEpochs* epochs, int64_t* end_offset, bint* was_cut
 ) noexcept nogil
-# Record the producers of batches in [from_offset, until_offset) of a pinned segment. `bytes`: of the segment.
+# Record the producers of batches in [from_offset, until_offset) of a pinned segment. `bytes`: of the segment. `aborted` gets the
+# transactions that were aborted there, if it is not NULL.
 cdef int replay_producers(
-    Segment* segment, int64_t bytes, int64_t from_offset, int64_t until_offset, ProducerState* producers
+    Segment* segment, int64_t bytes, int64_t from_offset, int64_t until_offset, ProducerState* producers, TransactionIndex* aborted
 ) noexcept nogil
 # Of a whole batch of any magic.
 cdef bint checksum_matches(const BatchHeader* header, const uint8_t* data) noexcept nogil

@@ -127,11 +127,12 @@ cdef int follower_goes_back(
 
 
 cdef int replay_producers(
-    Segment* segment, int64_t bytes, int64_t from_offset, int64_t until_offset, ProducerState* producers
+    Segment* segment, int64_t bytes, int64_t from_offset, int64_t until_offset, ProducerState* producers, TransactionIndex* aborted
 ) noexcept nogil:
     cdef BatchCursor cursor
     cdef BatchHeader header
-    cdef AbortedTransaction unused
+    cdef AbortedTransaction transaction
+    cdef bint was_aborted
     cdef int64_t position = 0
     cdef uint8_t* buffer = NULL
     cdef size_t capacity = 0
@@ -146,7 +147,10 @@ cdef int replay_producers(
             if not failed and producers_reserve(producers) < 0:
                 failed = ENOMEM
             if not failed:      # a marker needs more than the header
-                producers_apply(producers, &header, buffer, <size_t>(LOG_OVERHEAD + header.length), &unused)
+                was_aborted = producers_apply(
+                    producers, &header, buffer, <size_t>(LOG_OVERHEAD + header.length), &transaction)
+                if was_aborted and aborted != NULL and transactions_append(aborted, &transaction) < 0:
+                    failed = ENOMEM
         position += LOG_OVERHEAD + header.length
         there = cursor_header(&cursor, position, &header)
     free(buffer)

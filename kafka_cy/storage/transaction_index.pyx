@@ -5,7 +5,7 @@ from libc.string cimport memmove
 
 from kafka_cy.base.posix cimport (
     ENOENT, ENOMEM, O_CREAT, O_RDONLY, O_RDWR, O_TRUNC, PATH_BYTES_MAX, close, name_file, open_file, read_some, size_of_fd,
-    unlink, write_whole,
+    sync_data, unlink, write_whole,
 )
 from kafka_cy.records.wire cimport load_be16, load_be64, store_be16, store_be64
 
@@ -62,6 +62,7 @@ cdef int transactions_write(const char* directory, int64_t base_offset, const Ab
 
 
 cdef int transactions_load(TransactionIndex* index, const char* directory, int64_t base_offset) noexcept nogil:
+    """-1: the file has something that is not an entry."""
     cdef char path[PATH_BYTES_MAX]
     cdef uint8_t raw[ABORTED_ENTRY_SIZE]
     cdef AbortedTransaction aborted
@@ -73,7 +74,10 @@ cdef int transactions_load(TransactionIndex* index, const char* directory, int64
     if fd < 0:
         return 0 if fd == -ENOENT else -fd
     there = read_some(fd, raw, ABORTED_ENTRY_SIZE, position)
-    while there == ABORTED_ENTRY_SIZE and load_be16(raw) == 0:
+    while there == ABORTED_ENTRY_SIZE:
+        if load_be16(raw) != 0:
+            there = 1           # a version that nobody has written
+            break
         aborted.producer_id = <int64_t>load_be64(raw + 2)
         aborted.first_offset = <int64_t>load_be64(raw + 10)
         aborted.last_offset = <int64_t>load_be64(raw + 18)
@@ -84,7 +88,7 @@ cdef int transactions_load(TransactionIndex* index, const char* directory, int64
         position += ABORTED_ENTRY_SIZE
         there = read_some(fd, raw, ABORTED_ENTRY_SIZE, position)
     close(fd)
-    return <int>-there if there < 0 else 0
+    return -1 if there > 0 else <int>-there
 
 
 cdef void transactions_truncate_end(TransactionIndex* index, int64_t end_offset) noexcept nogil:
@@ -104,6 +108,7 @@ cdef void transactions_truncate_start(TransactionIndex* index, int64_t start_off
 cdef int transactions_write_file(
     const TransactionIndex* index, const char* path, int64_t first, int64_t end
 ) noexcept nogil:
+    """A power cut afterwards leaves all entries or, if the name is lost, no file."""
     cdef uint8_t raw[ABORTED_ENTRY_SIZE]
     cdef int64_t position = 0
     cdef int failed = 0
@@ -123,6 +128,8 @@ cdef int transactions_write_file(
             break
         position += ABORTED_ENTRY_SIZE
     if fd >= 0:
+        if not failed:
+            failed = sync_data(fd)
         close(fd)
     return failed
 

@@ -19,7 +19,7 @@ SOURCE = r"""
 #include <sys/types.h>
 #include <unistd.h>
 
-enum { PWRITE, PREAD, FDATASYNC, RENAME, OPENDIR, CALLS };
+enum { PWRITE, PREAD, FDATASYNC, RENAME, OPENDIR, FSYNC, CALLS };
 static volatile int failing[CALLS], passed[CALLS];  /* errno per call, 0 none; how many calls come first */
 static volatile int hanging[CALLS], waiting[CALLS]; /* does it hang? how many calls wait */
 
@@ -101,6 +101,10 @@ DIR *opendir(const char *path) {
     REAL(opendir);
     return fails(OPENDIR) ? NULL : real(path);
 }
+int fsync(int fd) {
+    REAL(fsync);
+    return fails(FSYNC) ? -1 : real(fd);
+}
 int rename(const char *from, const char *to) {
     REAL(rename);
     int failed = real(from, to);
@@ -118,7 +122,7 @@ from tests.storage.batches import batch, base_offset, split
 
 class disk:
     library = ctypes.CDLL(None)
-    calls = {"pwrite": 0, "pread": 1, "fdatasync": 2, "rename": 3, "opendir": 4}
+    calls = {"pwrite": 0, "pread": 1, "fdatasync": 2, "rename": 3, "opendir": 4, "fsync": 5}
 
     @classmethod
     def fail(cls, call, error_number, after=0):

@@ -1,0 +1,155 @@
+"""The .txnindex files: what is on disk after a flush, and what a start does with entries that cannot be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kafka_cy.storage.log import PartitionLog
+from tests.storage.batches import TRANSACTIONAL, batch, marker
+from tests.storage.failing_disk import run_with_failing_disk
+
+ENTRY = 34
+TRANSACTIONS = """
+from tests.storage.batches import TRANSACTIONAL, marker
+
+def abort(log, producer, epoch=0):
+    log.append(batch(1, producer_id=producer, producer_epoch=epoch, base_sequence=0, attributes=TRANSACTIONAL))
+    log.append(marker(producer, epoch, commit=False))
+
+def outcome(call, *arguments):
+    try:
+        call(*arguments)
+    except StorageFailure as failure:
+        return failure.error_number
+    return "done"
+"""
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_a_flush_syncs_the_index(tmp_path: Path, closed: bool) -> None:
+    """Each segment needs one fdatasync for its records. Without aborted transactions there is no other one."""
+    code = f"""{TRANSACTIONS}
+log = PartitionLog(folder, clean=True)
+log.append(batch())
+log.flush()         # it writes the checkpoint of the epochs, too
+for aborts in (False, True):
+    log.append(batch())
+    if aborts:
+        abort(log, 1)
+    disk.fail("fdatasync", 5, {2 if closed else 1})
+    if {closed}:
+        log.roll()      # its flush in the background does the same
+    print(outcome(log.flush))
+    disk.heal()
+print(log.offline)
+"""
+    assert run_with_failing_disk(tmp_path, code) == ["done", "5", "True"]
+
+
+def test_a_flush_syncs_the_name_of_a_new_index(tmp_path: Path) -> None:
+    code = f"""{TRANSACTIONS}
+log = PartitionLog(folder, clean=True)
+abort(log, 1)
+log.roll()
+log.append(batch())
+log.flush()
+for aborts in (False, True):
+    log.append(batch())
+    if aborts:
+        abort(log, 2)
+    disk.fail("fsync", 5)
+    print(outcome(log.flush))
+    disk.heal()
+"""
+    assert run_with_failing_disk(tmp_path, code) == ["done", "5"]
+
+
+def aborted(log: PartitionLog, producer: int) -> None:
+    log.append(batch(1, producer_id=producer, producer_epoch=0, base_sequence=0, attributes=TRANSACTIONAL))
+    log.append(marker(producer, 0, commit=False))
+
+
+def index_files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.txnindex"))
+
+
+def log_with_aborted(folder: Path) -> tuple[int, list[tuple[int, int]]]:
+    """Two transactions in each of three segments. Returns the log's end and the transactions."""
+    log = PartitionLog(str(folder), clean=True)
+    for producer in range(6):
+        aborted(log, producer)
+        if producer in (1, 3):
+            log.roll()
+    end, found = log.log_end_offset, log.aborted_transactions(0, 100)
+    log.close()
+    assert (end, len(found), len(index_files(folder))) == (12, 6, 3)
+    return end, found
+
+
+def entry(producer: int, first: int, last: int, stable: int, version: int = 0) -> bytes:
+    return version.to_bytes(2, "big") + b"".join(
+        each.to_bytes(8, "big", signed=True) for each in (producer, first, last, stable)
+    )
+
+
+# Of the segment with the offsets 4 to 7, or that with 8 to 11.
+IMPOSSIBLE = {
+    "zeros": lambda good, base: bytes(len(good)),
+    "one entry of zeros": lambda good, base: bytes(ENTRY),
+    "half an entry": lambda good, base: good[: ENTRY + 7],
+    "another version": lambda good, base: good + entry(1, base, base + 2, base + 3, 1),
+    "two in another order": lambda good, base: good[ENTRY:] + good[:ENTRY],
+    "one twice": lambda good, base: good[:ENTRY] * 2,
+    "a marker below the segment": lambda good, base: entry(1, base - 3, base - 1, base) + good,
+    "a marker above the segment": lambda good, base: good + entry(1, base, base + 4, base + 5),
+    "a marker before its transaction": lambda good, base: entry(1, base + 2, base + 1, base + 2),
+    "no producer": lambda good, base: entry(-1, base, base + 1, base + 2),
+    "stable beyond the marker": lambda good, base: entry(1, base, base + 1, base + 9),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", IMPOSSIBLE)
+@pytest.mark.parametrize(("number", "clean"), [(1, True), (2, True), (1, False)])
+@pytest.mark.parametrize("snapshots", [True, False])
+def test_impossible_entries_are_found_again_in_the_batches(
+    tmp_path: Path, damage: str, number: int, clean: bool, snapshots: bool
+) -> None:
+    end, found = log_with_aborted(tmp_path)
+    damaged = index_files(tmp_path)[number]
+    good = damaged.read_bytes()
+    damaged.write_bytes(IMPOSSIBLE[damage](good, int(damaged.stem)))
+    if not snapshots:
+        for each in tmp_path.glob("*.snapshot"):
+            each.unlink()
+    log = PartitionLog(str(tmp_path), clean=clean, recovery_point=end)
+    assert (log.log_end_offset, log.aborted_transactions(0, 100)) == (end, found)
+    assert damaged.read_bytes() == good
+    assert sorted(producer[0] for producer in log.producers()) == list(range(6))
+    aborted(log, 9)
+    assert log.aborted_transactions(0, 100) == [*found, (9, end)]
+    log.close()
+    again = PartitionLog(str(tmp_path), clean=True)
+    assert again.aborted_transactions(0, 100) == [*found, (9, end)]
+
+
+def test_a_start_leaves_good_files_alone(tmp_path: Path) -> None:
+    """Nothing that the broker writes is taken for damage: each start would rebuild it."""
+    log = PartitionLog(str(tmp_path), clean=True)
+    for producer in range(30):
+        log.append(batch(1, producer_id=99, producer_epoch=0, base_sequence=producer, attributes=TRANSACTIONAL))
+        aborted(log, producer)
+        if producer % 4 == 3:
+            log.roll()
+    log.append(marker(99, 0, commit=False))
+    log.truncate_to(log.log_end_offset - 1)
+    log.append(marker(99, 0, commit=False))
+    found = log.aborted_transactions(0, 1000)
+    assert len(found) == 31
+    log.close()
+    written = {each: each.stat().st_ctime_ns for each in index_files(tmp_path)}
+    assert len(written) == 8
+    again = PartitionLog(str(tmp_path), clean=True)
+    assert again.aborted_transactions(0, 1000) == found
+    assert {each: each.stat().st_ctime_ns for each in index_files(tmp_path)} == written
