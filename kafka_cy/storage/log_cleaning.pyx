@@ -8,13 +8,14 @@ from kafka_cy.base.atomics cimport (
 )
 from kafka_cy.base.posix cimport EIO, ENOMEM, pthread_mutex_lock, pthread_mutex_unlock
 from kafka_cy.storage.log_failure cimport fail_log
+from kafka_cy.storage.log_files cimport retire_segment
 from kafka_cy.storage.log_flush cimport settle_rolled
 from kafka_cy.storage.log_folder cimport LogFolder, rename_in_folder
 from kafka_cy.storage.log_producers cimport unlink_snapshot
 from kafka_cy.storage.log_segments cimport log_closed_segments
 from kafka_cy.storage.log_struct cimport Log, log_check_state, log_config, log_end_offset, log_start_offset, segment_floor
 from kafka_cy.storage.log_timestamps cimport first_batch_timestamp, segment_max_timestamp
-from kafka_cy.storage.segment cimport Segment, segment_new, segment_rename_deleted, segment_size, segment_unref
+from kafka_cy.storage.segment cimport Segment, segment_new, segment_size, segment_unref
 from kafka_cy.storage.storage_error cimport STORAGE_DELETED, STORAGE_IO_ERROR, STORAGE_OK
 from kafka_cy.storage.transaction_index cimport (
     TransactionIndex, transactions_append, transactions_free, transactions_merge, transactions_truncate_start,
@@ -142,8 +143,10 @@ cdef int replace(
     failed = name_swap(log, cleaned)
     if not failed:
         for i in range(count):
-            segment_rename_deleted(replaced[i])
-        failed = name_swapped(log, cleaned)
+            if not failed:
+                failed = retire_segment(replaced[i])
+        if not failed:
+            failed = name_swapped(log, cleaned)
         if not failed:
             failed = put_in_place(log, first, count, segment, &merged, last_marker)
         if failed:

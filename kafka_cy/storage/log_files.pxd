@@ -2,6 +2,7 @@
 from libc.stdint cimport int32_t, int64_t
 
 from kafka_cy.storage.producer_state cimport ProducerState
+from kafka_cy.storage.segment cimport Segment
 
 # The files of a log's folder, sorted by offset.
 cdef struct Listing:
@@ -15,6 +16,8 @@ cdef struct Listing:
 # Functions that return int return 0 or an errno.
 cdef int listing_read(Listing* listing, const char* directory) noexcept nogil      # also removes leftovers
 cdef void listing_free(Listing* listing) noexcept nogil
+# Rename a segment's files to .deleted. If that fails, the next start may find the segment: the log must go offline.
+cdef int retire_segment(Segment* segment) noexcept nogil
 # Load the newest whole snapshot at or below `offset`. `found`: its offset, -1 none (then `producers` is empty).
 cdef int snapshot_floor(
     ProducerState* producers, const char* directory, Listing* listing, int64_t offset, int64_t* found

@@ -4,6 +4,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.stdlib cimport free, malloc, qsort, realloc, strtoll
 from libc.string cimport strcmp, strlen
 
+from kafka_cy.base.atomics cimport atomic_load_i32
 from kafka_cy.base.posix cimport (
     DIR, ENOENT, ENOMEM, O_RDONLY, PATH_BYTES_MAX, close, closedir, dirent, join_path, name_file, open_file, opendir, read_some,
     readdir, rename_path, size_of_fd, unlink,
@@ -11,7 +12,7 @@ from kafka_cy.base.posix cimport (
 from kafka_cy.records.batch cimport LOG_OVERHEAD
 from kafka_cy.records.wire cimport load_be32, load_be64
 from kafka_cy.storage.producer_state cimport ProducerState, producers_clear, producers_read_snapshot
-from kafka_cy.storage.segment cimport segments_give_way
+from kafka_cy.storage.segment cimport Segment, segment_rename_deleted, segments_give_way
 
 cdef DIR* open_folder(const char* directory, int* failed) noexcept nogil:
     """If descriptors ran out, files of unused segments are closed. NULL with an errno in `failed`."""
@@ -59,7 +60,32 @@ cdef int listing_read(Listing* listing, const char* directory) noexcept nogil:
     sort_offsets(listing.segments, listing.segments_count)
     sort_offsets(listing.snapshots, listing.snapshots_count)
     sort_offsets(listing.transactions, listing.transactions_count)
+    delete_orphans(listing, directory)
     return 0
+
+
+cdef void delete_orphans(Listing* listing, const char* directory) noexcept nogil:
+    """Remove each .txnindex without a segment: a crash came between the renames of a segment's files. Later entries would be
+    added to it if a segment got the same base offset."""
+    cdef char path[PATH_BYTES_MAX]
+    cdef int32_t kept = 0
+    cdef int32_t segment = 0
+    cdef int32_t i
+    for i in range(listing.transactions_count):
+        while segment < listing.segments_count and listing.segments[segment] < listing.transactions[i]:
+            segment += 1
+        if segment < listing.segments_count and listing.segments[segment] == listing.transactions[i]:
+            listing.transactions[kept] = listing.transactions[i]
+            kept += 1
+        else:
+            name_file(path, PATH_BYTES_MAX, directory, listing.transactions[i], b".txnindex")
+            unlink(path)
+    listing.transactions_count = kept
+
+
+cdef int retire_segment(Segment* segment) noexcept nogil:
+    segment_rename_deleted(segment)
+    return -min(atomic_load_i32(&segment.deleted), 0)
 
 
 cdef void listing_free(Listing* listing) noexcept nogil:

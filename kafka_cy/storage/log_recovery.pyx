@@ -7,10 +7,10 @@ from kafka_cy.records.batch cimport LOG_OVERHEAD, BatchHeader
 from kafka_cy.storage.batch_cursor cimport BatchCursor, cursor_header, cursor_init
 from kafka_cy.storage.leader_epochs cimport LeaderEpochs, epochs_assign, epochs_latest, epochs_truncate_end
 from kafka_cy.storage.log_epochs cimport write_epochs
-from kafka_cy.storage.log_files cimport Listing, snapshot_floor, snapshots_delete_above
+from kafka_cy.storage.log_files cimport Listing, retire_segment, snapshot_floor, snapshots_delete_above
 from kafka_cy.storage.log_folder cimport open_in_folder
 from kafka_cy.storage.log_struct cimport Log, log_config, segment_floor
-from kafka_cy.storage.segment cimport Segment, segment_pin, segment_rename_deleted, segment_size, segment_unpin, segment_unref
+from kafka_cy.storage.segment cimport Segment, segment_pin, segment_size, segment_unpin, segment_unref
 from kafka_cy.storage.segment_index cimport segment_close_indexes, segment_write_indexes
 from kafka_cy.storage.segment_recovery cimport recover_segment, replay_producers
 from kafka_cy.storage.transaction_index cimport (
@@ -47,8 +47,10 @@ cdef int recover_from(Log* log, Listing* listing, int32_t first) noexcept nogil:
     if failed:
         return failed           # a read or write error drops nothing
     while log.segments_count > i:
+        failed = retire_segment(log.segments[log.segments_count - 1])
+        if failed:
+            return failed
         log.segments_count -= 1
-        segment_rename_deleted(log.segments[log.segments_count])
         segment_unref(log.segments[log.segments_count])
     epochs_truncate_end(&log.epochs, end_offset)
     log.end_offset = end_offset

@@ -6,7 +6,7 @@ from kafka_cy.base.posix cimport pthread_mutex_lock, pthread_mutex_unlock
 from kafka_cy.storage.leader_epochs cimport epochs_truncate_start
 from kafka_cy.storage.log_epochs cimport write_epochs
 from kafka_cy.storage.log_failure cimport fail_log
-from kafka_cy.storage.log_files cimport snapshots_delete_below
+from kafka_cy.storage.log_files cimport retire_segment, snapshots_delete_below
 from kafka_cy.storage.log_flush cimport log_queue_flush, log_tell_listener
 from kafka_cy.storage.log_folder cimport folder_name
 from kafka_cy.storage.log_roll cimport roll_locked
@@ -15,7 +15,7 @@ from kafka_cy.storage.log_struct cimport (
     Log, LogConfig, log_check_appendable, log_check_state, log_config, log_end_offset, log_start_offset,
 )
 from kafka_cy.storage.log_timestamps cimport segment_max_timestamp
-from kafka_cy.storage.segment cimport Segment, segment_rename_deleted, segment_size
+from kafka_cy.storage.segment cimport Segment, segment_size
 from kafka_cy.storage.storage_error cimport STORAGE_NO_MEMORY, STORAGE_OFFSET_OUT_OF_RANGE, STORAGE_OK
 from kafka_cy.storage.transaction_index cimport transactions_truncate_start
 
@@ -50,7 +50,8 @@ cdef int log_delete_old_segments(Log* log, int64_t high_watermark, int64_t now_m
     cdef int32_t count = 0
     cdef int32_t i
     cdef int64_t end_offset
-    cdef int error, failed
+    cdef int error
+    cdef int failed = 0
     deleted[0] = 0
     atomic_add_i32(&log.flush_waiting, 1)
     pthread_mutex_lock(&log.flush_mutex)
@@ -64,9 +65,12 @@ cdef int log_delete_old_segments(Log* log, int64_t high_watermark, int64_t now_m
             pthread_mutex_lock(&log.append_mutex)
             error = retire_oldest(log, i, end_offset, &taken, deleted)
             pthread_mutex_unlock(&log.append_mutex)
-    for i in range(deleted[0]):
-        segment_rename_deleted(taken[i])
-    if deleted[0] > 0:
+    for i in range(deleted[0]):     # the oldest first: a crash leaves no hole
+        if not failed:
+            failed = retire_segment(taken[i])
+    if failed:
+        error = fail_log(log, failed)
+    elif deleted[0] > 0:
         # A snapshot that cannot be removed is harmless: the start reads newer ones first. The next check tries again.
         snapshots_delete_below(folder_name(&log.folder), log_first_base_offset(log))
         failed = write_epochs(log)

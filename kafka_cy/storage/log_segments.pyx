@@ -3,8 +3,10 @@ from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memmove
 
-from kafka_cy.base.atomics cimport atomic_load_i64, atomic_store_i32
-from kafka_cy.base.posix cimport ENOMEM, PATH_BYTES_MAX, name_file, pthread_mutex_lock, pthread_mutex_unlock, reserve_file
+from kafka_cy.base.atomics cimport atomic_load_i64, atomic_store_i32, atomic_store_i64
+from kafka_cy.base.posix cimport (
+    ENOMEM, PATH_BYTES_MAX, cut_file, name_file, pthread_mutex_lock, pthread_mutex_unlock, reserve_file,
+)
 from kafka_cy.storage.log_folder cimport folder_name
 from kafka_cy.storage.log_struct cimport Log, log_config
 from kafka_cy.storage.segment cimport (
@@ -36,14 +38,16 @@ cdef int new_active(Log* log, int64_t base_offset, Segment** out) noexcept nogil
         return ENOMEM
     segment.active = True
     failed = segment_pin(segment)
-    if not failed and log_config(log).preallocate:
-        segment.preallocated = True
-        failed = reserve_file(segment.fd, log_config(log).segment_bytes)
+    if not failed:
+        if segment.size != 0:       # left under this name: its records are no part of the log
+            failed = cut_file(segment.fd, 0)
+            atomic_store_i64(&segment.size, 0)
+        if not failed and log_config(log).preallocate:
+            segment.preallocated = True
+            failed = reserve_file(segment.fd, log_config(log).segment_bytes)
         segment_unpin(segment)
         if failed:
             segment_unlink_files(&log.folder, base_offset)
-    elif not failed:
-        segment_unpin(segment)
     if failed:
         segment_unref(segment)
         return failed

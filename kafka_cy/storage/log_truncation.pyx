@@ -10,14 +10,14 @@ from kafka_cy.storage.batch_cursor cimport BatchCursor, cursor_find_offset, curs
 from kafka_cy.storage.leader_epochs cimport LeaderEpochs, epochs_copy, epochs_free, epochs_truncate_end
 from kafka_cy.storage.log_epochs cimport write_epochs
 from kafka_cy.storage.log_failure cimport fail_log, fail_log_half_done
-from kafka_cy.storage.log_files cimport Listing, listing_free, listing_read, snapshots_delete_above
+from kafka_cy.storage.log_files cimport Listing, listing_free, listing_read, retire_segment, snapshots_delete_above
 from kafka_cy.storage.log_flush cimport settle_rolled
 from kafka_cy.storage.log_recovery cimport rebuild_segment
 from kafka_cy.storage.log_segments cimport new_active, release_segments
 from kafka_cy.storage.log_struct cimport Log, log_check_state, segment_floor
 from kafka_cy.storage.producer_state cimport producers_clear, producers_first_unreplicated
 from kafka_cy.storage.segment cimport (
-    Segment, segment_acquire, segment_new, segment_pin, segment_rename_deleted, segment_unpin, segment_unref,
+    Segment, segment_acquire, segment_new, segment_pin, segment_unpin, segment_unref,
 )
 from kafka_cy.storage.transaction_index cimport (
     TransactionIndex, transactions_copy_below, transactions_free, transactions_truncate_end,
@@ -94,14 +94,16 @@ cdef int truncate_fully_locked(Log* log, int64_t new_start) noexcept nogil:
     cdef Segment* fresh = NULL
     cdef int32_t count = log.segments_count
     cdef int32_t i
-    cdef int failed
+    cdef int failed = 0
     cdef Segment** old = <Segment**>malloc(<size_t>count * sizeof(Segment*))
     if old == NULL:
         return ENOMEM
     forget_cleaned(log, -1)
     for i in range(count - 1, -1, -1):      # the last one first: a crash leaves no hole
-        segment_rename_deleted(log.segments[i])
-    failed = snapshots_delete_above(log.folder.name, -1)
+        if not failed:
+            failed = retire_segment(log.segments[i])
+    if not failed:
+        failed = snapshots_delete_above(log.folder.name, -1)
     producers_clear(&log.producers)
     log.snapshot_offset = -1
     if not failed:
@@ -109,7 +111,6 @@ cdef int truncate_fully_locked(Log* log, int64_t new_start) noexcept nogil:
     if failed:
         free(old)
         return fail_log_half_done(log, failed)
-    atomic_store_i64(&fresh.size, 0)
     memcpy(old, log.segments, <size_t>count * sizeof(Segment*))
     pthread_mutex_lock(&log.segments_mutex)
     log.segments[0] = fresh
@@ -139,8 +140,10 @@ cdef int cut_segment(Log* log, Segment* segment, int32_t kept, int64_t offset, i
     memset(&epochs, 0, sizeof(LeaderEpochs))
     hide_from(log, old, offset, position)
     for i in range(log.segments_count - 1, kept, -1):       # the last one first: a crash leaves no hole
-        segment_rename_deleted(log.segments[i])
-    failed = snapshots_delete_above(log.folder.name, offset)
+        if not failed:
+            failed = retire_segment(log.segments[i])
+    if not failed:
+        failed = snapshots_delete_above(log.folder.name, offset)
     if not failed and position < segment.size:
         failed = cut_file(segment.fd, position)
         segment.size = position

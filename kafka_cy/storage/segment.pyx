@@ -302,15 +302,26 @@ cdef void sync_index(Segment* segment, const char* suffix) noexcept nogil:
 
 
 cdef void segment_rename_deleted(Segment* segment) noexcept nogil:
-    """Rename to .deleted: invisible to new readers and to a restart; the files are removed after file.delete.delay.ms."""
+    """Rename to .deleted: invisible to new readers and to a restart; the files are removed after file.delete.delay.ms. The .log
+    comes first: a .log without its .txnindex would show aborted records, while the start removes a .txnindex without a .log.
+    If a rename fails, `deleted` is -errno (see retire_segment)."""
+    cdef int failed
     segment_pin(segment)        # a reader that just looked it up still finds the descriptor
     pthread_mutex_lock(&segment.files_mutex)
-    rename_in_folder(segment.folder, segment.base_offset, b".index", b".index.deleted")
-    rename_in_folder(segment.folder, segment.base_offset, b".timeindex", b".timeindex.deleted")
-    rename_in_folder(segment.folder, segment.base_offset, b".txnindex", b".txnindex.deleted")
-    rename_in_folder(segment.folder, segment.base_offset, b".log", b".log.deleted")
-    atomic_store_i32(&segment.deleted, 1)
+    failed = rename_in_folder(segment.folder, segment.base_offset, b".log", b".log.deleted")
+    if not failed:
+        failed = rename_if_there(segment, b".index", b".index.deleted")
+    if not failed:
+        failed = rename_if_there(segment, b".timeindex", b".timeindex.deleted")
+    if not failed:
+        failed = rename_if_there(segment, b".txnindex", b".txnindex.deleted")
+    atomic_store_i32(&segment.deleted, -failed if failed else 1)
     pthread_mutex_unlock(&segment.files_mutex)
+
+
+cdef int rename_if_there(Segment* segment, const char* suffix, const char* new_suffix) noexcept nogil:
+    cdef int failed = rename_in_folder(segment.folder, segment.base_offset, suffix, new_suffix)
+    return 0 if failed == ENOENT else failed
 
 
 cdef void segment_unlink_files(const LogFolder* folder, int64_t base_offset) noexcept nogil:
