@@ -27,7 +27,7 @@ from kafka_cy.network.request cimport RESPONSE_BYTES_MAX
 from kafka_cy.network.throttle cimport throttle_fetch
 from kafka_cy.network.tracing cimport trace_fetched
 from kafka_cy.records.wire cimport (
-    Writer, write_array_length, write_int16, write_int32, write_int64, write_int8, write_no_tags, write_uvarint,
+    WIRE_NO_MEMORY, Writer, write_array_length, write_int16, write_int32, write_int64, write_int8, write_no_tags, write_uvarint,
     writer_init, writer_reserve,
 )
 from kafka_cy.storage.log cimport Log, log_aborted_transactions, segment_read
@@ -179,7 +179,8 @@ cdef void write_aborted(Fetch* fetch, FetchItem* item, Writer* w) noexcept nogil
     if item.read.size > 0 and log_aborted_transactions(
         <Log*>atomic_load_pointer(<void**>&item.partition.log), item.fetch_offset, item.read.end_offset, &pairs, &count
     ):
-        count = 0
+        w.error = WIRE_NO_MEMORY                    # closes the connection: without the list, aborted records would count
+        return
     write_array_length(w, fetch.flexible, count)
     for i in range(count):
         write_int64(w, pairs[2 * i])

@@ -14,6 +14,10 @@ cdef int log_append(
     Log* log, ValidBatch* batch, int32_t leader_epoch, AppendOrigin origin, int64_t now_ms, AppendResult* result
 ) noexcept nogil
 
+# With the append mutex, before a marker is published: if it aborts, there is memory for its entry in the index of aborted
+# transactions, and a descriptor to write it. A StorageError.
+cdef int log_reserve_for_marker(Log* log, const ValidBatch* batch) noexcept nogil
+
 # For log_follow, with the append mutex: does this batch begin a new segment? Publish a batch that is in the file.
 cdef bint must_roll(
     Segment* active, const LogConfig* config, int64_t jitter_ms, ValidBatch* batch, int64_t now_ms

@@ -1,23 +1,28 @@
 """Appending: checks, roll, one write, publication. All but log_append runs with the append mutex held."""
 from libc.stdint cimport int32_t, int64_t
+from libc.string cimport memset
 
 from kafka_cy.base.atomics cimport atomic_store_i32, atomic_store_i64, counter_add
-from kafka_cy.base.posix cimport cut_file, pthread_mutex_lock, pthread_mutex_unlock
+from kafka_cy.base.posix cimport (
+    EIO, EMFILE, ENFILE, ENOENT, O_RDONLY, close, cut_file, pthread_mutex_lock, pthread_mutex_unlock,
+)
 from kafka_cy.records.batch cimport ATTRIBUTE_CONTROL, ATTRIBUTE_LOG_APPEND_TIME, BatchHeader, ValidBatch, batch_set_base_offset
 from kafka_cy.storage.batch_cursor cimport records_timestamp
 from kafka_cy.storage.leader_epochs cimport epochs_latest
 from kafka_cy.storage.log_epochs cimport begin_epoch
 from kafka_cy.storage.log_failure cimport fail_log
 from kafka_cy.storage.log_flush cimport log_queue_flush
+from kafka_cy.storage.log_folder cimport open_in_folder
 from kafka_cy.storage.log_roll cimport roll_locked
 from kafka_cy.storage.log_struct cimport (
     ORIGIN_CLIENT, ORIGIN_MARKER_V2, ORIGIN_REPLICATION, TAIL_BATCHES, AppendOrigin, AppendResult, Log, LogConfig, OffsetPosition,
     active_segment, log_check_appendable, log_config,
 )
 from kafka_cy.storage.producer_state cimport (
-    RetainedBatch, producers_apply, producers_check, producers_check_marker, producers_first_unreplicated, producers_reserve,
+    Marker, RetainedBatch, marker_read, producers_apply, producers_check, producers_check_marker, producers_first_unreplicated,
+    producers_reserve,
 )
-from kafka_cy.storage.segment cimport Segment, segment_append_bytes, segment_pin, segment_unpin
+from kafka_cy.storage.segment cimport Segment, segment_append_bytes, segment_pin, segment_unpin, segments_give_way
 from kafka_cy.storage.segment_index cimport segment_index_batch
 from kafka_cy.storage.storage_error cimport (
     STORAGE_BATCH_TOO_LARGE, STORAGE_FENCED_LEADER_EPOCH, STORAGE_NO_MEMORY, STORAGE_OFFSET_OUT_OF_RANGE, STORAGE_OK,
@@ -50,6 +55,8 @@ cdef int log_append_locked(
     if begins_segment(active_segment(log), config, log.roll_jitter_ms, batch, now_ms):
         error = roll_locked(log, header.base_offset)
         result.rolled = not error
+    if not error and header.attributes & ATTRIBUTE_CONTROL:
+        error = log_reserve_for_marker(log, batch)
     if not error:
         error = write_batch(log, batch)
     if error:
@@ -148,14 +155,41 @@ cdef int write_batch(Log* log, ValidBatch* batch) noexcept nogil:
     return fail_log(log, failed) if failed else STORAGE_OK
 
 
-cdef void write_aborted(Log* log, Segment* active, const AbortedTransaction* aborted) noexcept nogil:
+cdef int log_reserve_for_marker(Log* log, const ValidBatch* batch) noexcept nogil:
+    cdef AbortedTransaction unused
+    cdef Marker marker
+    cdef int failed
+    cdef int fd
+    marker_read(batch.data, batch.size, &batch.header, &marker)
+    if not marker.present or marker.commit:
+        return STORAGE_OK
+    memset(&unused, 0, sizeof(AbortedTransaction))
+    pthread_mutex_lock(&log.segments_mutex)         # the entries may move while others search them
+    failed = transactions_append(&log.aborted, &unused)
+    if not failed:
+        log.aborted.count -= 1
+    pthread_mutex_unlock(&log.segments_mutex)
+    if failed:
+        return STORAGE_NO_MEMORY
+    fd = open_in_folder(&log.folder, active_segment(log).base_offset, b".txnindex", O_RDONLY)
+    while fd < 0 and segments_give_way(-fd):
+        fd = open_in_folder(&log.folder, active_segment(log).base_offset, b".txnindex", O_RDONLY)
+    if fd >= 0:
+        close(fd)
+    return fail_log(log, -fd) if fd < 0 and fd != -ENOENT else STORAGE_OK
+
+
+cdef int write_aborted(Log* log, Segment* active, const AbortedTransaction* aborted) noexcept nogil:
+    """A StorageError. The marker is in the file already. So the log goes offline if the descriptor that was there for its entry is
+    gone again, too: the next start finds the entry in the batches."""
     cdef const TransactionIndex* index = &log.aborted
     cdef int failed
     if index.count == 0 or index.entries[index.count - 1].last_offset < active.base_offset:
         atomic_store_i32(&log.names_unsynced, 1)        # the segment's first entry creates the file
     failed = transactions_write(log.folder.name, active.base_offset, aborted)
-    if failed:
-        fail_log(log, failed)
+    if not failed:
+        return STORAGE_OK
+    return fail_log(log, EIO if failed == EMFILE or failed == ENFILE else failed)
 
 
 cdef inline int publish(Log* log, const LogConfig* config, ValidBatch* batch) noexcept nogil:
@@ -167,8 +201,7 @@ cdef inline int publish(Log* log, const LogConfig* config, ValidBatch* batch) no
     cdef AbortedTransaction aborted
     cdef bint has_aborted = producers_apply(&log.producers, header, batch.data, batch.size, &aborted)
     cdef OffsetPosition* tail
-    if has_aborted:
-        write_aborted(log, active, &aborted)
+    cdef int error = write_aborted(log, active, &aborted) if has_aborted else STORAGE_OK
     if header.leader_epoch > epochs_latest(&log.epochs):
         begin_epoch(log, header.leader_epoch, header.base_offset)
     pthread_mutex_lock(&log.segments_mutex)
@@ -176,7 +209,7 @@ cdef inline int publish(Log* log, const LogConfig* config, ValidBatch* batch) no
     segment_index_batch(
         active, last_offset, records_timestamp(header), position, <int64_t>batch.size, config.index_interval_bytes)
     if has_aborted:
-        transactions_append(&log.aborted, &aborted)
+        transactions_append(&log.aborted, &aborted)     # log_reserve_for_marker made room
     tail = &log.tail[log.tail_count % TAIL_BATCHES]
     tail.segment_base = active.base_offset
     tail.offset = header.base_offset
@@ -188,7 +221,7 @@ cdef inline int publish(Log* log, const LogConfig* config, ValidBatch* batch) no
     atomic_store_i64(&log.first_unstable, log.producers.first_unstable)
     atomic_store_i64(&log.end_offset, last_offset + 1)
     pthread_mutex_unlock(&log.segments_mutex)
-    return STORAGE_OK
+    return error
 
 
 # The same for log_follow: an append of the leader has both inlined.

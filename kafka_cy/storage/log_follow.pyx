@@ -8,11 +8,12 @@ from libc.stdint cimport int32_t, int64_t, uint8_t
 
 from kafka_cy.base.posix cimport cut_file
 from kafka_cy.records.batch cimport (
-    BATCH_BAD_CRC, BATCH_BAD_LENGTH, BATCH_BAD_MAGIC, BATCH_HEADER_SIZE, LOG_OVERHEAD, MAGIC_AT, BatchHeader, ValidBatch,
+    ATTRIBUTE_CONTROL, BATCH_BAD_CRC, BATCH_BAD_LENGTH, BATCH_BAD_MAGIC, BATCH_HEADER_SIZE, LOG_OVERHEAD, MAGIC_AT, BatchHeader,
+    ValidBatch,
 )
 from kafka_cy.records.wire cimport load_be32, load_be64
 from kafka_cy.storage.batch_cursor cimport entry_header
-from kafka_cy.storage.log_append cimport must_roll, publish_batch
+from kafka_cy.storage.log_append cimport log_reserve_for_marker, must_roll, publish_batch
 from kafka_cy.storage.log_failure cimport fail_log
 from kafka_cy.storage.log_roll cimport roll_locked
 from kafka_cy.storage.log_struct cimport Log, LogConfig, active_segment, log_check_appendable, log_config
@@ -110,8 +111,12 @@ cdef int publish_run(Log* log, const uint8_t* data, size_t size) noexcept nogil:
         batch.data = <uint8_t*>data + position
         batch.size = <size_t>(LOG_OVERHEAD + batch.header.length)
         if batch.header.producer_id >= 0 and producers_reserve(&log.producers) < 0:
+            error = STORAGE_NO_MEMORY
+        elif batch.header.attributes & ATTRIBUTE_CONTROL:
+            error = log_reserve_for_marker(log, &batch)
+        if error:
             cut_file(active_segment(log).fd, active_segment(log).size)
-            return STORAGE_NO_MEMORY
+            return error
         log.unflushed_messages += batch.header.last_offset_delta + 1
         error = publish_batch(log, log_config(log), &batch)
         position += batch.size

@@ -8,6 +8,7 @@ from kafka_cy.base.posix cimport (
     sync_data, unlink, write_whole,
 )
 from kafka_cy.records.wire cimport load_be16, load_be64, store_be16, store_be64
+from kafka_cy.storage.segment cimport segments_give_way
 
 
 cdef void transactions_free(TransactionIndex* index) noexcept nogil:
@@ -40,6 +41,14 @@ cdef void encode(uint8_t* raw, const AbortedTransaction* aborted) noexcept nogil
     store_be64(raw + 26, <uint64_t>aborted.last_stable_offset)
 
 
+cdef int open_giving_way(const char* path, int flags) noexcept nogil:
+    """A descriptor, or -errno."""
+    cdef int fd = open_file(path, flags)
+    while fd < 0 and segments_give_way(-fd):
+        fd = open_file(path, flags)
+    return fd
+
+
 cdef int transactions_write(const char* directory, int64_t base_offset, const AbortedTransaction* aborted) noexcept nogil:
     """Add one entry to the file of the segment `base_offset`."""
     cdef char path[PATH_BYTES_MAX]
@@ -48,7 +57,7 @@ cdef int transactions_write(const char* directory, int64_t base_offset, const Ab
     cdef int failed
     cdef int fd
     name_file(path, PATH_BYTES_MAX, directory, base_offset, b".txnindex")
-    fd = open_file(path, O_RDWR | O_CREAT)
+    fd = open_giving_way(path, O_RDWR | O_CREAT)
     if fd < 0:
         return -fd
     encode(raw, aborted)
@@ -70,7 +79,7 @@ cdef int transactions_load(TransactionIndex* index, const char* directory, int64
     cdef int64_t there
     cdef int fd
     name_file(path, PATH_BYTES_MAX, directory, base_offset, b".txnindex")
-    fd = open_file(path, O_RDONLY)
+    fd = open_giving_way(path, O_RDONLY)
     if fd < 0:
         return 0 if fd == -ENOENT else -fd
     there = read_some(fd, raw, ABORTED_ENTRY_SIZE, position)
@@ -119,7 +128,7 @@ cdef int transactions_write_file(
         if index.entries[i].last_offset < first or index.entries[i].last_offset >= end:
             continue
         if fd < 0:
-            fd = open_file(path, O_RDWR | O_CREAT | O_TRUNC)
+            fd = open_giving_way(path, O_RDWR | O_CREAT | O_TRUNC)
             if fd < 0:
                 return -fd
         encode(raw, &index.entries[i])

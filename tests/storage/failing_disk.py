@@ -105,6 +105,15 @@ int fsync(int fd) {
     REAL(fsync);
     return fails(FSYNC) ? -1 : real(fd);
 }
+/* Allocations of exactly this size fail; 0 none do. */
+static volatile size_t failing_size;
+void memory_fail(size_t size) { failing_size = size; }
+extern void *__libc_malloc(size_t);
+void *malloc(size_t size) {
+    if (!size || size != failing_size) return __libc_malloc(size);
+    errno = ENOMEM;
+    return NULL;
+}
 int rename(const char *from, const char *to) {
     REAL(rename);
     int failed = real(from, to);

@@ -24,6 +24,19 @@ def outcome(call, *arguments):
     except StorageFailure as failure:
         return failure.error_number
     return "done"
+
+def without_descriptors(call, *arguments):
+    held = []
+    try:
+        while True:
+            held.append(os.open("/dev/null", os.O_RDONLY))
+    except OSError:
+        pass
+    try:
+        return outcome(call, *arguments)
+    finally:
+        for each in held:
+            os.close(each)
 """
 
 
@@ -64,6 +77,65 @@ for aborts in (False, True):
     disk.heal()
 """
     assert run_with_failing_disk(tmp_path, code) == ["done", "5"]
+
+
+def test_an_entry_is_written_when_descriptors_run_out(tmp_path: Path) -> None:
+    """Segments that nobody uses give theirs."""
+    code = f"""{TRANSACTIONS}
+log = PartitionLog(folder, clean=True)
+log.append(batch(1, producer_id=1, producer_epoch=0, base_sequence=0, attributes=TRANSACTIONAL))
+print(without_descriptors(log.append, marker(1, 0, commit=False)), log.log_end_offset, log.offline)
+log.close()
+print(*PartitionLog(folder, clean=True).aborted_transactions(0, 100))
+"""
+    assert run_with_failing_disk(tmp_path, code) == ["done", "2", "False", "(1,", "0)"]
+
+
+def test_a_marker_without_a_descriptor_for_its_entry_is_not_appended(tmp_path: Path) -> None:
+    """A follower uses its only segment meanwhile. It fetches the marker again later."""
+    code = f"""{TRANSACTIONS}
+from kafka_cy.storage.hosted_partition import HostedPartition
+leader = PartitionLog(folder, clean=True)
+abort(leader, 1)
+data, end = split(leader.read(0))
+leader.close()
+del leader
+os.mkdir(folder + "/follower")
+log = PartitionLog(folder + "/follower", clean=True)
+partition = HostedPartition(log, "t", bytes(16), 0)
+partition.follow(0)
+partition.append_received(data, 0, 0)
+print(without_descriptors(partition.append_received, end, 0, 0), log.log_end_offset, log.offline)
+print(os.path.getsize(folder + "/follower/" + "0" * 20 + ".log") == len(data), log.aborted_transactions(0, 100))
+print(outcome(partition.append_received, end, 0, 0), log.log_end_offset)
+log.close()
+print(*PartitionLog(folder + "/follower", clean=True).aborted_transactions(0, 100))
+"""
+    words = run_with_failing_disk(tmp_path, code)
+    assert words == ["24", "1", "False", "True", "[]", "done", "2", "(1,", "0)"]
+
+
+def test_records_do_not_go_out_without_their_aborted_transactions(tmp_path: Path) -> None:
+    code = f"""{TRANSACTIONS}
+from pathlib import Path
+from tests.api_hot.harness import HotServer
+from tests.api_hot.kio_wire import encode_request
+from tests.api_hot.test_fetch import request
+server = HotServer(Path(folder), 1)
+server.create_topic("t")
+count = 1237            # nobody else allocates 16 times as many bytes
+for producer in range(count):
+    abort(server.partitions["t", 0], producer)
+asked = encode_request(1, 12, request(server, {{("t", 0): 0}}, isolation_level=1, partition_max_bytes=400))
+for size in (16 * count, 0):
+    disk.library.memory_fail(ctypes.c_size_t(size))
+    client = server.connect()
+    client.send(1, 12, asked)
+    print(client.receive() is not None)
+    client.close()
+server.stop()
+"""
+    assert run_with_failing_disk(tmp_path, code) == ["False", "True"]
 
 
 def aborted(log: PartitionLog, producer: int) -> None:
