@@ -15,7 +15,7 @@ from kafka_cy.controller.nodes import state_data
 from kafka_cy.controller.partition_state import LeaderAndIsr, TopicPartition
 from kafka_cy.controller.request_batch import RequestBatch
 from kafka_cy.controller.state_store import Failures, StateStore
-from kafka_cy.controller.term_store import TermStore
+from kafka_cy.controller.term_store import TermStore, pieces
 
 UNCLEAN_KEY = "unclean.leader.election.enable"
 
@@ -87,11 +87,15 @@ class PartitionMachine:
         known = [each for each in partitions if each in status]
         new = [each for each in known if status[each] is PartitionStatus.NEW]
         others = [each for each in known if status[each] is not PartitionStatus.NEW]
+        failures: Failures = {}
         try:
-            failures = await self._create(new)
-            while others:
-                others, failed = await self._elect(others, election)
-                failures.update(failed)
+            for some in pieces(new):
+                failures.update(await self._create(some))
+            for some in pieces(others):
+                left: Sequence[TopicPartition] = some
+                while left:
+                    left, failed = await self._elect(left, election)
+                    failures.update(failed)
         except BaseException:
             self._batch.clear()
             raise

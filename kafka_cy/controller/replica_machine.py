@@ -9,6 +9,7 @@ from kafka_cy.controller.context import ControllerContext, Replica, ReplicaStatu
 from kafka_cy.controller.partition_state import LeaderAndIsr, ReplicaAssignment, TopicPartition
 from kafka_cy.controller.request_batch import RequestBatch
 from kafka_cy.controller.state_store import StateStore
+from kafka_cy.controller.term_store import pieces
 
 _STATUS = ReplicaStatus
 
@@ -96,9 +97,15 @@ class ReplicaMachine:
         self._batch.send()
 
     async def _remove_from_isr(self, broker_id: int, partitions: Sequence[TopicPartition]) -> None:
-        led = [each for each in partitions if each in self._context.states]
+        for some in pieces([each for each in partitions if each in self._context.states]):
+            await self._remove_some_from_isr(broker_id, some)
+        without_leader = [each for each in partitions if each not in self._context.states]
+        if without_leader:
+            self._batch.add_update_metadata(self._context.registered_ids(), without_leader)
+
+    async def _remove_some_from_isr(self, broker_id: int, partitions: Sequence[TopicPartition]) -> None:
         removed: dict[TopicPartition, LeaderAndIsr] = {}
-        left = led
+        left = partitions
         while left:
             states, failures = await self._states.read(left)
             member = {each: state for each, state in states.items() if broker_id in state.isr}
@@ -122,9 +129,6 @@ class ReplicaMachine:
             assignment = self._context.assignment(partition)
             others = [each for each in assignment.replicas if each != broker_id]
             self._batch.add_leader_and_isr(others, partition, state, assignment, is_new=False)
-        without_leader = [each for each in partitions if each not in self._context.states]
-        if without_leader:
-            self._batch.add_update_metadata(self._context.registered_ids(), without_leader)
 
     def start_deletion(self, replicas: Iterable[Replica]) -> None:
         """Stopped replicas are to be deleted."""

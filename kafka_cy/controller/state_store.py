@@ -8,7 +8,7 @@ from kafka_cy.cluster.store import BadVersionError, Get, Node, Set, StoreError
 from kafka_cy.cluster.znodes import state_path
 from kafka_cy.controller.nodes import state_data, state_of
 from kafka_cy.controller.partition_state import LeaderAndIsr, TopicPartition
-from kafka_cy.controller.term_store import TermEnded, TermStore
+from kafka_cy.controller.term_store import TermEnded, TermStore, pieces
 
 Failures = dict[TopicPartition, str]  # why a partition could not be changed
 
@@ -25,9 +25,16 @@ class StateStore:
 
         Raises TermEnded if a later controller wrote one of them.
         """
-        nodes: list[Node | None] = await self._store.read([Get(state_path(*each)) for each in partitions])
         states: dict[TopicPartition, LeaderAndIsr] = {}
         failures: Failures = {}
+        for some in pieces(partitions):
+            await self._read(some, states, failures)
+        return states, failures
+
+    async def _read(
+        self, partitions: Sequence[TopicPartition], states: dict[TopicPartition, LeaderAndIsr], failures: Failures
+    ) -> None:
+        nodes: list[Node | None] = await self._store.read([Get(state_path(*each)) for each in partitions])
         for partition, node in zip(partitions, nodes, strict=True):
             if node is None:
                 failures[partition] = "it has no state node"
@@ -40,20 +47,30 @@ class StateStore:
             if state.controller_epoch > self._epoch:
                 raise TermEnded(f"a controller with epoch {state.controller_epoch} wrote the state of {partition}")
             states[partition] = state
-        return states, failures
 
     async def write(
         self, states: Mapping[TopicPartition, LeaderAndIsr]
     ) -> tuple[dict[TopicPartition, LeaderAndIsr], list[TopicPartition], Failures]:
         """Write states if the nodes have the versions `partition_epoch`: those written, those changed by others, failures."""
-        stamped = {partition: state._replace(controller_epoch=self._epoch) for partition, state in states.items()}
-        outcomes = await self._store.write(
-            [[Set(state_path(*each), state_data(state), state.partition_epoch)] for each, state in stamped.items()]
-        )
         written: dict[TopicPartition, LeaderAndIsr] = {}
         changed: list[TopicPartition] = []
         failures: Failures = {}
-        for (partition, state), outcome in zip(stamped.items(), outcomes, strict=True):
+        for some in pieces(list(states.items())):
+            await self._write(some, written, changed, failures)
+        return written, changed, failures
+
+    async def _write(
+        self,
+        states: Sequence[tuple[TopicPartition, LeaderAndIsr]],
+        written: dict[TopicPartition, LeaderAndIsr],
+        changed: list[TopicPartition],
+        failures: Failures,
+    ) -> None:
+        stamped = [(partition, state._replace(controller_epoch=self._epoch)) for partition, state in states]
+        outcomes = await self._store.write(
+            [[Set(state_path(*each), state_data(state), state.partition_epoch)] for each, state in stamped]
+        )
+        for (partition, state), outcome in zip(stamped, outcomes, strict=True):
             if isinstance(outcome, BadVersionError):
                 changed.append(partition)
             elif isinstance(outcome, StoreError):
@@ -61,7 +78,6 @@ class StateStore:
             else:
                 assert isinstance(outcome[0], int)
                 written[partition] = state._replace(partition_epoch=outcome[0])
-        return written, changed, failures
 
 
 def without(partitions: Iterable[TopicPartition], others: Mapping[TopicPartition, object]) -> list[TopicPartition]:

@@ -58,7 +58,9 @@ class Term:
         if parts.settings.delete_topic_enable:  # else the records are removed below, and the topics live on
             context.deleting.update(name for name in deletions or () if name in context.topics)
         parts.tell_brokers()
+        await parts.pause()
         await parts.replicas.start()
+        await parts.pause()
         await parts.partitions.start()
         await self._resume(deletions or [])
         parts.around.info(

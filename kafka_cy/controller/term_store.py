@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 from kafka_cy.cluster import znodes
 from kafka_cy.cluster.store import (
@@ -32,6 +32,15 @@ from kafka_cy.controller.events import Answer
 
 RETRY_MS = 100
 READ_AT_ONCE = 200
+DONE_AT_ONCE = 50  # what is not only read, but decoded or written
+
+Item = TypeVar("Item")
+
+
+def pieces(items: Sequence[Item], at_once: int = DONE_AT_ONCE) -> Iterator[Sequence[Item]]:
+    """The items, some at a time: the controller's thread does other work in between, and the store limits what waits."""
+    for start in range(0, len(items), at_once):
+        yield items[start : start + at_once]
 
 
 class TermEnded(Exception):
@@ -57,8 +66,12 @@ class TermStore:
 
     async def read(self, requests: Sequence[Request]) -> Answers:
         """The answers, in order. Raises TermEnded."""
-        if not requests:
-            return []
+        found: Answers = []
+        for some in pieces(requests, READ_AT_ONCE):
+            found += await self._read(some)
+        return found
+
+    async def _read(self, requests: Sequence[Request]) -> Answers:
         while True:
             answers, error = await self._ask(requests)
             if answers is not None:
@@ -68,8 +81,7 @@ class TermStore:
     async def read_allowed(self, requests: Sequence[Request]) -> list[Any]:
         """As `read`, but with a NoAuthError in the place of what ZooKeeper refuses. Raises TermEnded."""
         found: list[Any] = []
-        for start in range(0, len(requests), READ_AT_ONCE):  # other work of the controller's thread is done in between
-            some = requests[start : start + READ_AT_ONCE]
+        for some in pieces(requests, READ_AT_ONCE):
             for request, answer in [(request, self._ask([request])) for request in some]:
                 answers, error = await answer
                 while answers is None and not isinstance(error, NoAuthError):
@@ -89,10 +101,16 @@ class TermStore:
         return node
 
     async def write(self, changes: Sequence[Sequence[Operation]]) -> list[Results | StoreError]:
-        """Submit all changes at once, each of them atomic; the results or the error of each. Raises TermEnded.
+        """Submit changes, many at once, each of them atomic; the results or the error of each. Raises TermEnded.
 
         Errors: NoNodeError, NodeExistsError, BadVersionError, NotEmptyError; `operation` counts without the fence.
         """
+        outcomes: list[Results | StoreError] = []
+        for some in pieces(changes):
+            outcomes += await self._write(some)
+        return outcomes
+
+    async def _write(self, changes: Sequence[Sequence[Operation]]) -> list[Results | StoreError]:
         outcomes: list[Results | StoreError | None] = [None] * len(changes)
         unknown: set[int] = set()
         left = list(range(len(changes)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from kafka_cy.cluster.store import Children, Delete, Get, Node, Operation, Set, StoreError
@@ -11,6 +11,7 @@ from kafka_cy.controller.nodes import ISR_CHANGES, partitions_of, topic_data, to
 from kafka_cy.controller.partition_machine import Election
 from kafka_cy.controller.partition_state import ReplicaAssignment, TopicPartition
 from kafka_cy.controller.parts import Parts
+from kafka_cy.controller.term_store import pieces
 
 
 class TopicEvents:
@@ -39,6 +40,12 @@ class TopicEvents:
 
     async def read(self, names: list[str]) -> list[TopicPartition]:
         """Learn topics, watch them, give an id to those that lack one; the partitions that were not known before."""
+        new: list[TopicPartition] = []
+        for some in pieces(names):
+            new += await self._read(some)
+        return new
+
+    async def _read(self, names: Sequence[str]) -> list[TopicPartition]:
         nodes: list[Node | None] = await self._parts.store.read(
             [Get(topic_path(name), self._on_topic) for name in names]
         )

@@ -1,0 +1,97 @@
+"""Many partitions are worked on a few at a time: the controller's thread has other work, and the store a limit of what waits."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from kafka_cy.cluster.store import ReadDone, Request
+from kafka_cy.controller import partition_machine, state_store, topic_events
+from kafka_cy.controller.term_store import DONE_AT_ONCE, READ_AT_ONCE
+from tests.cluster.simulator.zookeeper_model import ModelSession
+from tests.controller.cluster import Cluster, State
+
+COUNT = 430
+
+
+class Turns:
+    """How often functions are called in one turn of the controller's thread, at most."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.cluster: Cluster | None = None
+        self._patch = monkeypatch
+        self._calls: dict[str, Counter[int]] = {}
+
+    def watch(self, module: Any, name: str) -> None:
+        real: Callable[..., Any] = getattr(module, name)
+        calls = self._calls[name] = Counter[int]()
+
+        def counted(*arguments: Any) -> Any:
+            calls[self.cluster.simulation.steps if self.cluster is not None else -1] += 1
+            return real(*arguments)
+
+        self._patch.setattr(module, name, counted)
+
+    def most(self, name: str) -> int:
+        calls = self._calls[name]
+        assert sum(calls.values()) >= COUNT
+        return max(calls.values())
+
+
+def test_a_broker_that_leads_many_partitions_dies(monkeypatch: pytest.MonkeyPatch) -> None:
+    turns = Turns(monkeypatch)
+    cluster = Cluster({1: 25, 2: 70, 3: 105}, {"t": [State((3, 2, 1), 3, 0, (3, 2, 1), 0)] * COUNT})
+    turns.cluster = cluster
+    for name in ("state_of", "state_data"):
+        turns.watch(state_store, name)
+    cluster.unregister(3)
+    cluster.settle()
+    assert {(cluster.state("t", index).leader, cluster.state("t", index).isr) for index in range(COUNT)} == {(2, (2, 1))}
+    assert turns.most("state_of") == turns.most("state_data") == DONE_AT_ONCE
+
+
+def test_a_topic_of_many_partitions_is_created_and_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
+    turns = Turns(monkeypatch)
+    turns.cluster = cluster = Cluster({1: 25, 2: 70, 3: 105})
+    turns.watch(partition_machine, "state_data")
+    cluster.controller.create_topic("t", [[1, 2, 3]] * COUNT, {}, lambda answer: None)
+    cluster.settle()
+    assert {cluster.state("t", index).leader for index in range(COUNT)} == {1}
+    assert turns.most("state_data") == DONE_AT_ONCE
+    submitted: Counter[int] = Counter()
+    submit = ModelSession.submit
+
+    def counted(self: ModelSession, *arguments: Any) -> None:
+        submitted[cluster.simulation.steps] += 1
+        submit(self, *arguments)
+
+    monkeypatch.setattr(ModelSession, "submit", counted)
+    cluster.write("/admin/delete_topics/t")
+    cluster.settle()
+    assert "/brokers/topics/t" not in cluster.zookeeper.nodes and max(submitted.values()) == DONE_AT_ONCE
+
+
+def test_a_controller_starts_with_many_topics(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One read of everything would never fit into what may wait for ZooKeeper, however often it is repeated."""
+    sizes: list[int] = []
+    read = ModelSession.read
+
+    def counted(self: ModelSession, requests: Sequence[Request], done: ReadDone) -> None:
+        sizes.append(len(requests))
+        read(self, requests, done)
+
+    monkeypatch.setattr(ModelSession, "read", counted)
+    turns = Turns(monkeypatch)
+    names = [f"t{number}" for number in range(COUNT)]
+    cluster = Cluster({1: 25}, {name: [State((1,), 1, 0, (1,), 0)] for name in names}, ids=dict.fromkeys(names, ""))
+    turns.cluster = cluster
+    turns.watch(topic_events, "topic_of")
+    turns.watch(state_store, "state_of")
+    cluster.controller.elected(1, 1)
+    cluster.settle()
+    term = cluster.controller.term
+    assert term is not None and len(term.parts.context.states) == COUNT
+    assert turns.most("topic_of") == turns.most("state_of") == DONE_AT_ONCE and max(sizes) <= READ_AT_ONCE
