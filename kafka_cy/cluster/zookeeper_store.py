@@ -55,7 +55,7 @@ from kafka_cy.cluster.zookeeper_security import ZooKeeperSecurity, rights_of_all
 from kafka_cy.cluster.zookeeper_watches import MISSING, Watches
 
 EVENTS_A_TURN = 20  # handled before the owner's loop gets another turn: about a millisecond
-WAITING_BYTES_MAX = 64 << 20  # of requests that wait for their turn; further ones get ConnectionLost
+WAITING_BYTES_MAX = 64 << 20  # of requests that wait for their turn, unless it is one call; further ones get ConnectionLost
 DENIED_PAUSE_S_MAX = 30.0
 REFUSALS_MAX = 100  # reasons why there is no connection that are told apart
 
@@ -168,7 +168,7 @@ class ZooKeeperStore:
         self._calls.append(call)
         if self._closed:
             call.error = SessionExpired("the store is closed")
-        elif self._waiting_bytes + call.size > WAITING_BYTES_MAX:
+        elif self._waiting_bytes and self._waiting_bytes + call.size > WAITING_BYTES_MAX:
             call.error = ConnectionLost("too many requests wait for ZooKeeper")
         elif call.to_send:
             self._waiting_bytes += call.size

@@ -314,6 +314,20 @@ def test_requests_that_wait_are_limited(
         assert owner.change(Set("/a", b""))
 
 
+def test_one_large_call_waits_for_nothing_that_cannot_come(zookeeper_connect: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is repeated when it gets ConnectionLost: for ever, if it alone were more than may wait."""
+    monkeypatch.setattr(zookeeper_store, "WAITING_BYTES_MAX", 1 << 10)
+    with Owner(zookeeper_connect) as owner:
+        owner.change(Create("/a", b"data"))
+        seen: list[Any] = []
+        owner.store.read([Get("/a")] * 100, lambda answers, error: seen.append((answers, error)))
+        owner.store.read([Get("/a")] * 100, lambda answers, error: seen.append((answers, error)))
+        owner.run_until(lambda: len(seen) == 2)
+        (first, no_error), (second, error) = seen
+        assert len(first) == 100 and no_error is None and {node.data for node in first} == {b"data"}
+        assert second is None and isinstance(error, ConnectionLost)
+
+
 def test_the_store_ends_its_session_and_answers_everything(one_zookeeper: Ensemble, zookeeper_connect: str, chroot: str) -> None:
     seen: list[Any] = []
     with one_zookeeper.client() as other:
