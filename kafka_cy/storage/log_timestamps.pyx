@@ -5,7 +5,7 @@ from libc.stdlib cimport free, malloc
 from kafka_cy.base.posix cimport EIO, PATH_BYTES_MAX, modified_ms_of_file, pthread_mutex_lock, pthread_mutex_unlock, read_some
 from kafka_cy.records.batch cimport LOG_OVERHEAD, BatchHeader, batch_find_timestamp
 from kafka_cy.records.compression cimport Codecs
-from kafka_cy.storage.batch_cursor cimport BatchCursor, cursor_header, cursor_init
+from kafka_cy.storage.batch_cursor cimport BatchCursor, cursor_header, cursor_init, records_timestamp
 from kafka_cy.storage.log_epochs cimport log_epoch_of
 from kafka_cy.storage.log_failure cimport fail_read
 from kafka_cy.storage.log_segments cimport log_name_file
@@ -60,31 +60,101 @@ cdef int log_offset_for_timestamp(
 cdef int log_max_timestamp(
     Log* log, Codecs* codecs, int64_t* offset, int64_t* timestamp_ms, int32_t* epoch, bint* found
 ) noexcept nogil:
-    """The first record that has the log's largest timestamp."""
+    """The first record that has the log's largest timestamp.
+
+    The segment with the log start may have it in a record that was deleted. Only when nothing is found, its batches are searched.
+    """
     cdef int64_t best = -1
+    cdef bint exactly = False
+    cdef int error = largest_timestamp(log, codecs, exactly, &best)
+    found[0] = False
+    epoch[0] = -1
+    if not error and best >= 0:
+        error = log_offset_for_timestamp(log, codecs, best, offset, timestamp_ms, epoch, found)
+    if not error and best >= 0 and not found[0]:
+        exactly = True
+        error = largest_timestamp(log, codecs, exactly, &best)
+        if not error and best >= 0:
+            error = log_offset_for_timestamp(log, codecs, best, offset, timestamp_ms, epoch, found)
+    return error
+
+
+cdef int largest_timestamp(Log* log, Codecs* codecs, bint exactly, int64_t* best) noexcept nogil:
+    """Of all segments with records (-1: none), as a StorageError. Not `exactly`: also of deleted records before the log start."""
+    cdef int64_t start_offset = log_start_offset(log)
+    cdef int64_t base_offset
     cdef int64_t bytes = 0
     cdef int64_t max_timestamp = -1
     cdef int64_t position = 0
-    cdef int64_t base_offset = -1
+    cdef int error = STORAGE_OK
     cdef int failed
-    cdef Segment* segment = acquire_after(log, base_offset, &bytes)
-    found[0] = False
-    epoch[0] = -1
-    while segment != NULL:
+    cdef Segment* segment
+    best[0] = -1
+    pthread_mutex_lock(&log.segments_mutex)
+    base_offset = log.segments[segment_floor(log, start_offset)].base_offset - 1
+    pthread_mutex_unlock(&log.segments_mutex)
+    segment = acquire_after(log, base_offset, &bytes)
+    while segment != NULL and not error:
         failed = segment_pin(segment)
         if failed:
             segment_unref(segment)
             return fail_read(log, failed)
-        failed = time_bounds(log, segment, 0, &max_timestamp, &position)
         base_offset = segment.base_offset
+        if exactly and base_offset < start_offset:
+            error = search_largest(log, codecs, segment, bytes if bytes >= 0 else segment_size(segment), start_offset, best)
+        else:
+            failed = time_bounds(log, segment, 0, &max_timestamp, &position)
+            error = fail_read(log, failed) if failed else STORAGE_OK
+            best[0] = max(best[0], max_timestamp)
         segment_release(segment)
-        if failed:
-            return fail_read(log, failed)
-        best = max(best, max_timestamp)
-        segment = acquire_after(log, base_offset, &bytes)
-    if best < 0:
-        return STORAGE_OK
-    return log_offset_for_timestamp(log, codecs, best, offset, timestamp_ms, epoch, found)
+        segment = acquire_after(log, base_offset, &bytes) if not error else NULL
+    return error
+
+
+cdef int search_largest(
+    Log* log, Codecs* codecs, Segment* segment, int64_t bytes, int64_t start_offset, int64_t* best
+) noexcept nogil:
+    """Raise `best` to the largest timestamp of a segment's records from `start_offset` on. A StorageError. The batch with the log
+    start is bisected at last: it has some records more than those that count."""
+    cdef BatchCursor cursor
+    cdef BatchHeader header
+    cdef BatchHeader cut
+    cdef int64_t position = 0
+    cdef int64_t cut_position = -1
+    cdef int there
+    cursor_init(&cursor, segment, bytes)
+    there = cursor_header(&cursor, position, &header)
+    while there > 0:
+        if header.base_offset >= start_offset:
+            best[0] = max(best[0], records_timestamp(&header))
+        elif header.base_offset + header.last_offset_delta >= start_offset:
+            cut = header
+            cut_position = position
+        position += LOG_OVERHEAD + header.length
+        there = cursor_header(&cursor, position, &header)
+    if there < 0:
+        return fail_read(log, -there)
+    return bisect_largest(log, codecs, segment, cut_position, &cut, start_offset, best) if cut_position >= 0 else STORAGE_OK
+
+
+cdef int bisect_largest(
+    Log* log, Codecs* codecs, Segment* segment, int64_t position, const BatchHeader* header, int64_t start_offset, int64_t* best
+) noexcept nogil:
+    cdef int64_t high = records_timestamp(header)
+    cdef int64_t middle
+    cdef int64_t offset = -1
+    cdef int64_t timestamp_ms = -1
+    cdef int found
+    while best[0] < high:
+        middle = best[0] + (high - best[0] + 1) // 2
+        found = search_batch(log, codecs, segment, position, header, middle, start_offset, &offset, &timestamp_ms)
+        if found < 0:
+            return -found
+        if found:
+            best[0] = max(timestamp_ms, middle)
+        else:
+            high = middle - 1
+    return STORAGE_OK
 
 
 cdef int64_t segment_max_timestamp(Log* log, Segment* segment) noexcept nogil:
