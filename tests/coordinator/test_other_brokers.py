@@ -249,6 +249,28 @@ def test_no_batch_follows_the_marker_of_a_coordinator_that_takes_over(monkeypatc
     assert not harness.table.producers
 
 
+@pytest.mark.parametrize("epochs_ago", [0, 1])
+def test_an_open_transaction_goes_on_after_a_marker_that_is_not_its_own(epochs_ago: int) -> None:
+    """Of an operator who aborts a hanging transaction (KIP-664), or late, of a former coordinator."""
+    cluster, found = Cluster({("tt", 1): THERE}), []
+    cluster.topics["__transaction_state"].partitions = [SimpleNamespace(leader=HERE)]
+    harness = TransactionHarness(cluster, calls=Calls())
+    producer = harness.started()
+    assert not harness.add(producer, ("tt", 0), ("tt", 2))
+    shown = harness.table.producers[producer.producer_id]
+    other = Marker(producer.producer_id, producer.epoch - epochs_ago, -1, False, 0)
+    harness.coordinator.markers.write(other, [("tt", 0)], lambda errors: None)
+    assert not harness.table.producers
+    harness.coordinator.add_for_produce("t", *producer, [("tt", 0), ("tt", 2), ("tu", 0)], False, found.append)
+    assert found == [{("tt", 0): NONE, ("tt", 2): NONE, ("tu", 0): ErrorCode.TRANSACTION_ABORTABLE}]
+    assert harness.table.producers == {producer.producer_id: shown}
+    harness.coordinator.add_for_produce("t", producer[0], producer[1] + 1, [("tt", 0)], False, found.append)
+    assert found[1:] == [{("tt", 0): ErrorCode.INVALID_PRODUCER_EPOCH}]
+    assert not harness.end(producer, version=0)[0]
+    harness.coordinator.add_for_produce("t", *producer, [("tt", 0)], False, found.append)
+    assert found[2:] == [{("tt", 0): ErrorCode.TRANSACTION_ABORTABLE}] and not harness.table.producers
+
+
 def test_what_is_confirmed_is_shown_again_if_it_was_removed() -> None:
     """The unloading of a coordinator's partition may remove what the new coordinator has confirmed meanwhile."""
     verifying = Verifying()

@@ -87,10 +87,12 @@ class RemoteVerification:
     # -- what makes answers void --
 
     def marker_comes(self, producer_id: int) -> None:
-        """A marker of the producer is about to be written here: its transaction is over, in all partitions.
+        """A marker of the producer is about to be written here: as a rule, its transaction is over, in all partitions.
 
         This broker may have coordinated the transaction when it began, and not have removed it from the table yet: a coordinator's
-        partition that moves away is unloaded in slices. If it coordinates it still, it has removed it before its markers.
+        partition that moves away is unloaded in slices. If it coordinates it still, it has removed it before its own markers.
+        Another marker (of an operator who aborts a hanging transaction, a late one of a former coordinator) does not end the
+        producer's open transaction: the next batch asks, and TransactionCoordinator.verify_partitions puts it into the table again.
         """
         self._table.remove(producer_id)
         self._void(producer_id, ErrorCode.INVALID_TXN_STATE)

@@ -254,16 +254,23 @@ class TransactionCoordinator:
         partitions: Sequence[Partition],
         respond: Callable[[dict[Partition, ErrorCode]], object],
     ) -> None:
-        """AddPartitionsToTxn with VerifyOnly: whether the partitions are part of the producer's transaction."""
+        """AddPartitionsToTxn with VerifyOnly: whether the partitions are part of the producer's transaction. The data plane is told
+        of those again: a marker may have removed them from its table (RemoteVerification.marker_comes)."""
         if not transactional_id:
             respond(dict.fromkeys(partitions, ErrorCode.INVALID_REQUEST))
             return
+        found: list[Transaction] = []
 
         def operation(state: TransactionStateMachine) -> dict[Partition, ErrorCode]:
-            return add_partitions.verify_partitions(state.transactions.get(transactional_id), producer, partitions)
+            found.extend(filter(None, [state.transactions.get(transactional_id)]))
+            return add_partitions.verify_partitions(found[0] if found else None, producer, partitions)
 
         def done(error: ErrorCode, errors: dict[Partition, ErrorCode] | None) -> None:
-            respond(dict.fromkeys(partitions, error) if errors is None else errors)
+            errors = dict.fromkeys(partitions, error) if errors is None else errors
+            confirmed = [each for each, refusal in errors.items() if not refusal]
+            if confirmed and not self._publish(found[0], producer, confirmed):
+                errors |= dict.fromkeys(confirmed, ErrorCode.COORDINATOR_NOT_AVAILABLE)
+            respond(errors)
 
         self.runtime.read(transactional_id, operation, done)
 
