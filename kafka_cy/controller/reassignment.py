@@ -93,17 +93,24 @@ class Reassignments:
         return None
 
     async def start(self, partition: TopicPartition, assignment: ReplicaAssignment) -> bool:
-        """Begin, change or go on with a reassignment. False: it cannot begin, and nothing has changed."""
+        """Begin, change or go on with a reassignment. False: it cannot begin, and the replicas are what they were.
+
+        The leader may be another one than before; then all replicas have heard of it.
+        """
         current = self._context.assignment(partition)
         if not assignment.is_being_reassigned and current == assignment:
             return True  # the replicas are these already
         self._deletion.mark_ineligible([partition.topic], "a reassignment runs")
         if current != assignment:
             unneeded = [each for each in current.replicas if each not in assignment.replicas]
+            before = self._context.states.get(partition)
             if not await self._move_from(partition, unneeded, assignment):
                 return False
             if not await self._store_assignment(partition, assignment):
                 self._context.assign(partition, current)
+                if before is not None and self._context.states[partition].leader != before.leader:
+                    # The former leader does not know of the election, which told only the replicas that were to stay.
+                    await self._new_epoch(partition, current)
                 return False
             await self._replicas.remove([Replica(partition, each) for each in unneeded])
         self._context.being_reassigned.add(partition)

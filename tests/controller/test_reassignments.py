@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from kafka_cy.cluster.store import BadVersionError, Set
+import pytest
+
+from kafka_cy.cluster.store import BadVersionError, NoAuthError, Set
 from kafka_cy.cluster.znode_formats import PartitionState, TopicAssignment
 from kafka_cy.controller.partition_state import TopicPartition
 from kafka_cy.protocol.errors import ErrorCode
 from tests.controller.cluster import Cluster, State
 
 PARTITION = TopicPartition("t", 0)
+TOPIC = "/brokers/topics/t"
 STATE = "/brokers/topics/t/partitions/0/state"
 
 
 def half_way() -> Cluster:
     """[1, 2] is being reassigned to [3, 4]; 3 leads, and 1 is the only other member of the ISR."""
     cluster = Cluster({1: 25, 2: 70, 3: 105, 4: 140}, {"t": [State((1, 2), 3, 0, (3, 1), 0)]}, version="2.6")
-    cluster.write("/brokers/topics/t", TopicAssignment(None, {0: (3, 4, 1, 2)}, {0: (3, 4)}, {0: (1, 2)}).encode())
+    cluster.write(TOPIC, TopicAssignment(None, {0: (3, 4, 1, 2)}, {0: (3, 4)}, {0: (1, 2)}).encode())
     cluster.write(STATE, PartitionState(3, 0, (3, 1), 1, 0).encode())
     cluster.controller.elected(1, 1)
     cluster.forget()
@@ -74,3 +77,26 @@ def test_a_leader_that_is_alone_in_the_isr_since_a_moment_stays() -> None:
         term = cluster.controller.term
         assert term is not None and not term.parts.context.without_leader
     assert kept > 1 and moved > 1
+
+
+def test_a_former_leader_hears_of_the_election_when_the_assignment_cannot_be_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It stays a replica. Without the new epoch it would go on to take records that only it has."""
+    cluster = half_way()
+    apply = cluster.zookeeper.apply
+
+    def refuse(session: Any, operations: Any) -> Any:
+        if any(isinstance(each, Set) and each.path == TOPIC for each in operations):
+            raise NoAuthError(TOPIC)
+        return apply(session, operations)
+
+    monkeypatch.setattr(cluster.zookeeper, "apply", refuse)
+    answers = cancel(cluster)
+    cluster.settle()
+    assert answers[0][1][PARTITION].error is ErrorCode.UNKNOWN_SERVER_ERROR
+    assert cluster.warnings == ["the assignment of t-0 cannot be stored: NoAuthError: /brokers/topics/t"]
+    state = cluster.state("t", 0)
+    assert state[:2] == ((3, 4, 1, 2), 1) and not was_deleted(cluster, 3)
+    last = {each.broker: each.entries for each in cluster.brokers.sent if each.api == "LeaderAndIsr"}
+    entry = f"t-0 L1 le{state.leader_epoch} isr[3,1] pe{state.partition_epoch} r[3,4,1,2]"
+    assert last == {1: {f"{entry} +[3,4] -[1,2]"}, 2: {f"{entry} +[3,4] -[1,2]"},
+                    3: {f"{entry} +[3,4] -[1,2] NEW"}, 4: {f"{entry} +[3,4] -[1,2] NEW"}}  # fmt: skip
