@@ -111,10 +111,10 @@ class FollowerDecisions:
             elif event.kind == "out of range":
                 questions.append(Question("end", key, event.leader_epoch))
             elif event.kind == "begin":
-                questions += self._first_question(key, event.leader_epoch)
+                questions += self._first_question(key, event.leader_epoch, {})
             else:
                 self._tell(event, key)
-        self._make(cuts)
+        self._make(cuts, {})
         self._ask_all(questions)
 
     def _is_current(self, key: Key, leader_epoch: int) -> bool:
@@ -151,7 +151,7 @@ class FollowerDecisions:
                        high_watermark=partition.high_watermark)  # fmt: skip
         return Cut(key, found.offset)
 
-    def _make(self, cuts: list[Cut]) -> None:
+    def _make(self, cuts: list[Cut], held: dict[Key, Question]) -> None:
         """Cut, and go on fetching. A log that failed is offline with its directory; nothing is fetched for it."""
         if not cuts:
             return
@@ -161,19 +161,20 @@ class FollowerDecisions:
                 self._warn("a log cannot be cut", partition=_name(cut.key), offset=cut.offset)
             else:
                 self._follow(cut.key)
+            held.pop(cut.key, None)
 
     # -- asking --
 
-    def _first_question(self, key: Key, leader_epoch: int) -> list[Question]:
+    def _first_question(self, key: Key, leader_epoch: int, held: dict[Key, Question]) -> list[Question]:
         """Before IBP 2.7, a follower cuts its log before its first fetch; without epochs, at its high watermark."""
         partition = self._partitions[key]
         latest: int = partition.log.latest_epoch
         if latest == UNDEFINED:
-            self._make([Cut(key, min(partition.high_watermark, partition.log_end_offset))])
+            self._make([Cut(key, min(partition.high_watermark, partition.log_end_offset))], held)
             return []
         return [Question("epoch", key, leader_epoch, latest)]
 
-    def _ask_all(self, questions: list[Question]) -> None:
+    def _ask_all(self, questions: Iterable[Question]) -> None:
         by_leader: dict[int, list[Question]] = {}
         for question in questions:
             if self._is_current(question.key, question.leader_epoch):
@@ -182,13 +183,16 @@ class FollowerDecisions:
             self._ask(leader, its, lambda answers, its=its: self._answered(its, answers))  # type: ignore[misc]
 
     def _answered(self, questions: list[Question], answers: list[Answer] | None) -> None:
+        held = {question.key: question for question in questions}
         try:
-            self._use(questions, answers)
+            self._use(questions, answers, held)
         except Exception:
-            self._later(lambda: self._ask_all(questions))  # what a fetcher holds is not forgotten
+            # What a fetcher holds is not forgotten. The others fetch already: an answer to a question of before could cut that.
+            self._later(lambda: self._ask_all(held.values()))
             raise
 
-    def _use(self, questions: list[Question], answers: list[Answer] | None) -> None:
+    def _use(self, questions: list[Question], answers: list[Answer] | None, held: dict[Key, Question]) -> None:
+        """Takes from `held` what is decided: it is fetched again, or its log has failed."""
         cuts: list[Cut] = []
         more: list[Question] = []
         again: list[Question] = []
@@ -203,22 +207,25 @@ class FollowerDecisions:
                 if found.complete:
                     cuts.append(self._cut_at(question.key, found))
                 else:
-                    more += self._cut_and_ask(question, found)
+                    more += self._cut_and_ask(question, found, held)
             else:
-                self._place(question, answer, cuts, more)
-        self._make(cuts)
+                self._place(question, answer, cuts, more, held)
+        self._make(cuts, held)
         self._ask_all(more)
         if again:
             self._later(lambda: self._ask_all(again))
 
-    def _cut_and_ask(self, question: Question, found: Truncation) -> list[Question]:
+    def _cut_and_ask(self, question: Question, found: Truncation, held: dict[Key, Question]) -> list[Question]:
         """The leader does not have that epoch: cut to the end of an earlier one and ask about it."""
         if self._cut([self._cut_at(question.key, found)]):
             self._warn("a log cannot be cut", partition=_name(question.key), offset=found.offset)
+            held.pop(question.key, None)
             return []
-        return self._first_question(question.key, question.leader_epoch)
+        return self._first_question(question.key, question.leader_epoch, held)
 
-    def _place(self, question: Question, answer: Answer, cuts: list[Cut], more: list[Question]) -> None:
+    def _place(
+        self, question: Question, answer: Answer, cuts: list[Cut], more: list[Question], held: dict[Key, Question]
+    ) -> None:
         """Out of the leader's range: behind its end, or before its start (Kafka: fetchOffsetAndTruncate)."""
         key, own_end = question.key, self._partitions[question.key].log_end_offset
         if question.kind == "end" and answer.offset < own_end:
@@ -233,6 +240,7 @@ class FollowerDecisions:
             cuts.append(Cut(key, answer.offset, True))
         else:
             self._follow(key)
+            held.pop(key, None)
 
 
 def _name(key: Key) -> str:

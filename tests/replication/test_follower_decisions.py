@@ -223,3 +223,43 @@ def test_a_fault_in_an_answer_asks_again() -> None:
     broker.delayed.pop()()
     broker.answer(Answer(0, 5))
     assert broker.followed == [KEY] and broker.cuts[-1].offset == 5
+
+
+@pytest.mark.parametrize(
+    ("epochs", "kind", "answer", "asked", "followed_from"),
+    [
+        ([(1, 0)], "out of range", Answer(0, 5), "end", 5),  # cut
+        ([(1, 0)], "out of range", Answer(0, 0), "start", 10),  # goes on from its end
+        ([(3, 6)], "begin", Answer(0, 8, 2), "epoch", 6),  # cut, before IBP 2.7
+    ],
+)
+def test_after_a_fault_only_what_is_held_is_asked_about_again(
+    epochs: list[tuple[int, int]], kind: str, answer: Answer, asked: str, followed_from: int
+) -> None:
+    """The first partition was told to go on, and has fetched since. The fault comes when the second one is told."""
+    broker = Broker(Replica(epochs, 10))
+    other = ("t", 1)
+    broker.replicas[other], broker.following[other] = Replica(epochs, 10), broker.following[KEY]
+    faults = [MemoryError()]
+
+    def follow(key: Any) -> None:
+        if key == other and faults:
+            raise faults.pop()
+        broker.followed.append((key, broker.replicas[key].log_end_offset))
+
+    broker.decisions._follow = follow
+    broker.decisions.handle([FetcherEvent(kind, 0, "t", index, 5, 0, -1, -1) for index in (0, 1)])
+    if asked == "start":
+        _, _, done = broker.asked.pop()
+        done([Answer(0, 12)] * 2)
+    _, _, done = broker.asked.pop()
+    with pytest.raises(MemoryError):
+        done([answer] * 2)
+    assert broker.followed == [(KEY, followed_from)]
+    broker.delayed.pop()()
+    _, questions, done = broker.asked.pop()
+    assert [(each.kind, each.key) for each in questions] == [(asked, other)]
+    done([answer])
+    while broker.asked:  # it was cut before the fault: the leader's log does not end below it any more
+        broker.answer(Answer(0, 0))
+    assert broker.followed == [(KEY, followed_from), (other, followed_from)] and not broker.delayed
