@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from kafka_cy.api.authorization import GROUP_DENIED, may_group
 from kafka_cy.api.registry import handler
 from kafka_cy.api.share_enabled import has_share_groups
-from kafka_cy.api.share_requests import NO_LEADER, Leaders, acknowledgements, by_topic, partition_count, respond_with
+from kafka_cy.api.share_requests import NO_LEADER, Leaders, acknowledgements, by_topic, request_size, respond_with
 from kafka_cy.api.topic_rights import reads
 from kafka_cy.authorizer.acls import Operation
 from kafka_cy.protocol.errors import ErrorCode
@@ -40,13 +40,13 @@ def handle(request: Request[ShareAcknowledgeRequest], context: UsesShareGroups) 
         respond(GROUP_DENIED, {})
         return
     key = SessionKey(group_id, request.body.member_id or "")
-    size = partition_count(request.body.topics)
+    size = request_size(request.body.topics)
     share.fetches.read_acknowledge(key, size, _read(request, context, key), request.guarded(respond))
 
 
 def _read(
     request: Request[ShareAcknowledgeRequest], context: UsesShareGroups, key: SessionKey
-) -> Generator[None, None, AcknowledgeRequest]:
+) -> Generator[object, None, AcknowledgeRequest]:
     """What the request says, in steps."""
     body = request.body
     acknowledged = yield from acknowledgements(body.topics)

@@ -15,20 +15,20 @@ from kafka_cy.api.durations import milliseconds
 from kafka_cy.api.registry import handler
 from kafka_cy.api.share_enabled import has_share_groups
 from kafka_cy.api.share_requests import (
-    NAMED_AT_ONCE,
     NO_LEADER,
     Leaders,
     acknowledgements,
     by_topic,
+    forgotten_partitions,
     named_partitions,
-    partition_count,
+    request_size,
     respond_with,
 )
 from kafka_cy.api.topic_rights import reads
 from kafka_cy.authorizer.acls import Operation
 from kafka_cy.protocol.errors import ErrorCode
 from kafka_cy.share.fetch_requests import FetchRequest, Results
-from kafka_cy.share.sessions import SessionKey, TopicPartition
+from kafka_cy.share.sessions import SessionKey
 
 if TYPE_CHECKING:
     from kio.schema.share_fetch.v2.request import ShareFetchRequest
@@ -55,23 +55,18 @@ def handle(request: Request[ShareFetchRequest], context: UsesShareGroups) -> Non
         respond(GROUP_DENIED, {})
     else:
         key = SessionKey(group_id, request.body.member_id or "")
-        size = partition_count(request.body.topics) + partition_count(request.body.forgotten_topics_data)
+        size = request_size(request.body.topics, request.body.forgotten_topics_data)
         share.fetches.read_fetch(key, size, _read(request, context, key), request.guarded(respond))
 
 
 def _read(
     request: Request[ShareFetchRequest], context: UsesShareGroups, key: SessionKey
-) -> Generator[None, None, FetchRequest]:
+) -> Generator[object, None, FetchRequest]:
     """What the request says, in steps."""
     body, version = request.body, request.api_version
     named = yield from named_partitions(body.topics)
     acknowledged = yield from acknowledgements(body.topics)
-    forgotten: list[TopicPartition] = []
-    for topic in body.forgotten_topics_data:
-        for index in topic.partitions:
-            forgotten.append((topic.topic_id, index))
-            if len(forgotten) % NAMED_AT_ONCE == 0:
-                yield
+    forgotten = yield from forgotten_partitions(body.forgotten_topics_data)
     rights = reads(request, context.cluster)
     request.end_turn()  # it waits for records from here on
     return FetchRequest(

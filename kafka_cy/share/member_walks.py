@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from kafka_cy.base.slices import AT_ONCE_MAX, Slices
+from kafka_cy.base.slices import AT_ONCE_MAX, Slices, Work
 from kafka_cy.share.sessions import SessionKey
 
-Steps = Iterator[object]  # each step is about one partition, or a few
+Steps = Iterator[object]  # each step is about one partition or a few, or is a Work
 
 
 class MemberWalks:
@@ -80,5 +80,6 @@ class MemberWalks:
 
 
 def _at_once(walk: Iterator[object]) -> None:
-    for _ in walk:
-        pass
+    for step in walk:
+        if isinstance(step, Work):
+            step.run()
