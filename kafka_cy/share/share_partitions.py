@@ -124,10 +124,23 @@ class SharePartitions:
         self._to_write.append((request, respond))
 
     def write_collected(self) -> None:
-        """Store what requests have changed, those of one partition of the state topic as one batch."""
-        if self._to_write:
-            requests, self._to_write = self._to_write, []
+        """Store what requests have changed, those of one partition of the state topic as one batch. Raises nothing: whoever calls
+        it has other partitions to go on with. After a fault, all of these get UNKNOWN_SERVER_ERROR."""
+        if not self._to_write:
+            return
+        requests, self._to_write = self._to_write, []
+        try:
             self.coordinator.write_all(requests)
+        except Exception as fault:  # noqa: BLE001 see above
+            self.on_fault(fault)
+            for _, respond in requests:
+                self._respond_fault(respond)
+
+    def _respond_fault(self, respond: Callable[[ErrorCode], object]) -> None:
+        try:
+            respond(ErrorCode.UNKNOWN_SERVER_ERROR)
+        except Exception as fault:  # noqa: BLE001 the others get their answers
+            self.on_fault(fault)
 
     def look_at_locks(self) -> None:
         """Reactors have locked records: look when the first lock expires. What is left is looked at in later rounds of the loop."""

@@ -14,6 +14,7 @@ from kafka_cy.base import slices
 from kafka_cy.coordinator.share.state_machine import SharePartition as PartitionKey
 from kafka_cy.protocol.errors import ErrorCode
 from kafka_cy.share.acknowledgements import Acknowledgements
+from kafka_cy.share.acknowledging import STORED_AT_ONCE
 from kafka_cy.share.fetch_requests import AcknowledgeRequest, FetchRequest, Results
 from kafka_cy.share.in_flight_values import ACCEPT, RENEW, Acknowledgement
 from kafka_cy.share.sessions import FINAL_EPOCH, SessionKey, ShareSessions, TopicPartition
@@ -303,6 +304,51 @@ def test_a_fault_of_one_partition_ends_in_one_response(turns: Turns, monkeypatch
             assert turns.settled(turns.fetch(FINAL_EPOCH)) == {}
             assert turns.held() == 1
     turns.check()
+
+
+def _write_all_fails_once(turns: Turns, context: pytest.MonkeyPatch) -> list[RuntimeError]:
+    """What it will have raised."""
+    coordinator = turns.bench.states.coordinator
+    raised: list[RuntimeError] = []
+    works = coordinator.write_all
+
+    def fails_once(requests: Any) -> None:
+        if raised:
+            works(requests)
+        else:
+            raised.append(RuntimeError("a fault"))
+            raise raised[0]
+
+    context.setattr(coordinator, "write_all", fails_once)
+    context.setattr(slices, "SLICE_S", 60.0)  # a walk is one turn: it collects the changes of as many partitions as it may
+    return raised
+
+
+@pytest.mark.parametrize("how", ["connection", "final fetch"])
+def test_a_fault_in_one_write_does_not_end_the_release_of_a_session(
+    turns: Turns, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    assert turns.acquired(turns.fetch(0, PLACES)) == PARTITIONS
+    with monkeypatch.context() as context:
+        raised = _write_all_fails_once(turns, context)
+        if how == "connection":
+            turns.fetches.connection_closed(1)
+            turns.run()
+        else:
+            assert turns.settled(turns.fetch(FINAL_EPOCH)) == {}
+        assert raised
+    assert turns.held() == STORED_AT_ONCE, "those that were to be stored together; their locks expire"
+
+
+def test_acknowledgements_after_a_fault_in_one_write_are_stored(turns: Turns, monkeypatch: pytest.MonkeyPatch) -> None:
+    turns.settled(turns.fetch(0, PLACES))
+    with monkeypatch.context() as context:
+        assert _write_all_fails_once(turns, context) == []
+        results = turns.settled(turns.acknowledge(1))
+    failed = [ErrorCode.UNKNOWN_SERVER_ERROR] * STORED_AT_ONCE
+    assert [each.error for each in results.values()] == failed + [NONE] * (PARTITIONS - STORED_AT_ONCE)
+    again = turns.settled(turns.acknowledge(2, places=PLACES[:STORED_AT_ONCE]))
+    assert not any(each.error for each in again.values()), "the member holds them still"
 
 
 def test_the_broker_stops_while_fetches_wait(turns: Turns) -> None:

@@ -200,7 +200,7 @@ class ShareCoordinator:
 
     def write_all(self, requests: Iterable[tuple[StateWrite, RespondError]]) -> None:
         """write() for many share partitions, in slices: those of one partition of the topic become one batch, as far as it stays
-        small. The writes of one share partition are stored in their order."""
+        small. The writes of one share partition are stored in their order. If it raises, nothing is stored."""
         batches: list[WriteBatch] = []
         open_batches: dict[int | None, WriteBatch] = {}  # partition of the topic -> its last batch
         bytes_max, now_s = int(self.config["message.max.bytes"]), self.loop.now()
