@@ -187,6 +187,7 @@ cdef int write_aborted(Log* log, Segment* active, const AbortedTransaction* abor
     if index.count == 0 or index.entries[index.count - 1].last_offset < active.base_offset:
         atomic_store_i32(&log.names_unsynced, 1)        # the segment's first entry creates the file
     failed = transactions_write(log.folder.name, active.base_offset, aborted)
+    atomic_store_i32(&active.aborted_synced, 0)         # before the marker is published, and can be flushed
     if not failed:
         return STORAGE_OK
     return fail_log(log, EIO if failed == EMFILE or failed == ENFILE else failed)

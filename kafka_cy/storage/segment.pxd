@@ -27,6 +27,7 @@ cdef struct Segment:
     int32_t active              # (a) indexes are in memory and may grow
     int32_t indexes_mapped      # (a) closed segment: the tables equal the files and are freed with the descriptor
     int32_t indexes_unwritten   # (a) closed segment: only the tables in memory exist; the log's next flush writes them
+    int32_t aborted_synced      # (a) all entries of its index of aborted transactions, if it has one, are on disk
     int32_t deleted             # (a) renamed to .deleted
     bint preallocated           # the file may be preallocated beyond `bytes`
     Segment* next               # ring of open segments

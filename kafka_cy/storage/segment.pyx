@@ -281,7 +281,18 @@ cdef int segment_flush(Segment* segment) noexcept nogil:
 
 cdef int sync_transactions(Segment* segment) noexcept nogil:
     """The index of aborted transactions, if there is one. A start does not see that entries are missing, so a failure here is one
-    of the log, also for an active segment."""
+    of the log, also for an active segment. An entry that comes meanwhile has its own flush."""
+    cdef int failed
+    if atomic_load_i32(&segment.aborted_synced):
+        return 0
+    atomic_store_i32(&segment.aborted_synced, 1)
+    failed = sync_aborted_file(segment)
+    if failed:
+        atomic_store_i32(&segment.aborted_synced, 0)
+    return failed
+
+
+cdef int sync_aborted_file(Segment* segment) noexcept nogil:
     cdef int failed
     cdef int fd = open_in_folder(segment.folder, segment.base_offset, b".txnindex", O_RDONLY)
     while fd < 0 and segments_give_way(-fd):

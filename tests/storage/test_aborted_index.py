@@ -61,6 +61,21 @@ print(log.offline)
     assert run_with_failing_disk(tmp_path, code) == ["done", "5", "True"]
 
 
+def test_a_flush_syncs_the_index_once(tmp_path: Path) -> None:
+    """Without new entries there is nothing to sync; after a failure there is."""
+    code = f"""{TRANSACTIONS}
+log = PartitionLog(folder, clean=True)
+for producer in (1, 2):
+    abort(log, producer)
+    log.flush()
+    log.append(batch())
+    disk.fail("fdatasync", 5, 1)
+    print(outcome(log.flush))
+    disk.heal()
+"""
+    assert run_with_failing_disk(tmp_path, code) == ["done", "done"]
+
+
 def test_a_flush_syncs_the_name_of_a_new_index(tmp_path: Path) -> None:
     code = f"""{TRANSACTIONS}
 log = PartitionLog(folder, clean=True)
