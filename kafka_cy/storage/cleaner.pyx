@@ -27,14 +27,14 @@ from kafka_cy.storage.log_cleaning cimport Cleanable, CleanedSegment, log_cleana
 from kafka_cy.storage.log_flush cimport log_sync_names
 from kafka_cy.storage.log_producers cimport log_copy_aborted, log_copy_last_records
 from kafka_cy.storage.log_segments cimport log_closed_segments, log_name_file
-from kafka_cy.storage.log_struct cimport Log, LogConfig, log_config, log_end_offset, log_first_unstable_offset
+from kafka_cy.storage.log_struct cimport Log, LogConfig, log_check_state, log_config, log_end_offset, log_first_unstable_offset
 from kafka_cy.storage.offset_index cimport OFFSET_ENTRY_SIZE, offset_index_floor
 from kafka_cy.storage.offset_map cimport offset_map_free, offset_map_init
 from kafka_cy.storage.producer_state cimport LastRecord
 from kafka_cy.storage.segment cimport Segment, segment_pin, segment_size, segment_unpin, segment_unref, segments_give_way
 from kafka_cy.storage.segment_index cimport segment_index_batch, segment_map_indexes, segment_seal_times
 from kafka_cy.storage.storage_error cimport (
-    STORAGE_BATCH_TOO_LARGE, STORAGE_DELETED, STORAGE_IO_ERROR, STORAGE_NO_MEMORY, STORAGE_OK,
+    STORAGE_BATCH_TOO_LARGE, STORAGE_DELETED, STORAGE_IO_ERROR, STORAGE_NO_MEMORY, STORAGE_OFFLINE, STORAGE_OK,
 )
 from kafka_cy.storage.time_index cimport TIME_ENTRY_SIZE
 from kafka_cy.storage.transaction_index cimport AbortedTransaction, transactions_write_file
@@ -269,11 +269,12 @@ cdef int clean_group(Cleaning* cleaning, Segment** segments, int32_t count, int6
             cleaned.base_offset = segments[0].base_offset
             cleaned.next_base = next_base
             cleaned.size = fresh.written
+            cleaned.truncations = cleaning.truncations
             cleaned.aborted = &cleaning.transactions.kept
             error = log_replace_segments(cleaning.log, segments, count, &cleaned, &failed)
             if error == STORAGE_IO_ERROR:
                 error = io_error(cleaning, failed)
-        if error:
+        if error and log_check_state(cleaning.log) != STORAGE_OFFLINE:
             unlink_cleaned(cleaning.log, segments[0].base_offset)
     for i in range(pinned):
         segment_unpin(segments[i])
@@ -413,6 +414,8 @@ cdef int clean_log(
     if not error:
         stats.end_offset = cleaning.end_offset
         log_set_cleaned(log, cleaning.end_offset, cleaning.truncations)
+    elif atomic_load_i32(&log.truncations) != cleaning.truncations:
+        error = STORAGE_DELETED         # a file was cut while it was read: neither it nor the disk is damaged
     for i in range(count):
         if segments[i] != NULL:
             segment_unref(segments[i])

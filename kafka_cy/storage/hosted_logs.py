@@ -159,6 +159,11 @@ class HostedLogs:
             self.removals.append((time.monotonic() + delay_ms / 1000, folder))
         self.wake.set()
 
+    def cut(self, partition: HostedPartition, offset: int, *, fully: bool = False) -> None:
+        """Cut a partition's log, with `cutting`; the files of its removed segments go later."""
+        partition.truncate_fully(offset) if fully else partition.truncate_to(offset)
+        self.remove_later(partition.log.directory, self.delete_delay_ms(partition.topic))
+
     def sync_directories(self) -> None:
         """Make renamed folders durable; a directory where this fails goes offline."""
         with self.mutex:

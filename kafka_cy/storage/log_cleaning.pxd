@@ -20,9 +20,10 @@ cdef struct CleanedSegment:
     int64_t base_offset         # base offset of the first segment it replaces
     int64_t next_base           # base offset of the segment after the last replaced one
     int64_t size
+    int32_t truncations         # the log's number of them when the round began
     TransactionIndex* aborted   # entries whose markers stay
-# Put it in the place of `replaced` (pinned, consecutive). STORAGE_DELETED: some of them are gone, the log is closed, or
-# replacing is held; nothing was changed. STORAGE_IO_ERROR: see `failed_errno`.
+# Put it in the place of `replaced` (pinned, consecutive). STORAGE_DELETED: some of them are gone, the log was cut or is
+# closed, or replacing is held; nothing was changed. STORAGE_IO_ERROR: see `failed_errno`.
 cdef int log_replace_segments(
     Log* log, Segment** replaced, int32_t count, const CleanedSegment* cleaned, int* failed_errno
 ) noexcept nogil

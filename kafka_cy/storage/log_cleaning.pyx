@@ -1,4 +1,5 @@
 """What the cleaner asks of a log, and the swap of old segments for cleaned ones. The cleaner itself is cleaner.pyx."""
+from libc.errno cimport errno
 from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport free
 from libc.string cimport memmove, memset
@@ -6,11 +7,13 @@ from libc.string cimport memmove, memset
 from kafka_cy.base.atomics cimport (
     atomic_add_i32, atomic_load_i32, atomic_load_i64, atomic_store_i32, atomic_store_i64, atomic_sub_i32,
 )
-from kafka_cy.base.posix cimport EIO, ENOMEM, pthread_mutex_lock, pthread_mutex_unlock
-from kafka_cy.storage.log_failure cimport fail_log
+from kafka_cy.base.posix cimport (
+    EIO, ENOENT, ENOMEM, PATH_BYTES_MAX, name_file, pthread_mutex_lock, pthread_mutex_unlock, unlink,
+)
+from kafka_cy.storage.log_failure cimport fail_log, fail_log_half_done
 from kafka_cy.storage.log_files cimport retire_segment
 from kafka_cy.storage.log_flush cimport settle_rolled
-from kafka_cy.storage.log_folder cimport LogFolder, rename_in_folder
+from kafka_cy.storage.log_folder cimport LogFolder, folder_name, rename_in_folder
 from kafka_cy.storage.log_producers cimport unlink_snapshot
 from kafka_cy.storage.log_segments cimport log_closed_segments
 from kafka_cy.storage.log_struct cimport Log, log_check_state, log_config, log_end_offset, log_start_offset, segment_floor
@@ -97,6 +100,8 @@ cdef int log_replace_segments(
     error = log_check_state(log)
     if not error and (failed or atomic_load_i32(&log.cleaning_held) > 0):
         error = STORAGE_DELETED                 # the next flush reports a failed flush
+    if not error and atomic_load_i32(&log.truncations) != cleaned.truncations:
+        error = STORAGE_DELETED                 # a later record of the same key may be gone
     if not error:
         first = find_replaced(log, replaced, count)
         if first < 0:
@@ -211,7 +216,26 @@ cdef int name_swap(Log* log, const CleanedSegment* cleaned) noexcept nogil:
         failed = rename_in_folder(folder, cleaned.base_offset, b".timeindex.cleaned", b".timeindex.swap")
     if not failed and cleaned.aborted.count > 0:
         failed = rename_in_folder(folder, cleaned.base_offset, b".txnindex.cleaned", b".txnindex.swap")
-    return failed if failed else rename_in_folder(folder, cleaned.base_offset, b".log.cleaned", b".log.swap")
+    if not failed:
+        failed = rename_in_folder(folder, cleaned.base_offset, b".log.cleaned", b".log.swap")
+    if failed and unlink_swapped_indexes(log, cleaned.base_offset):
+        fail_log_half_done(log, failed)     # the .log.cleaned stays: it tells the next start to remove them
+    return failed
+
+
+cdef int unlink_swapped_indexes(Log* log, int64_t base_offset) noexcept nogil:
+    """The next start would put them in the place of the indexes of the segment that stays. 0 or an errno."""
+    cdef int failed = unlink_in_folder(&log.folder, base_offset, b".index.swap")
+    if not failed:
+        failed = unlink_in_folder(&log.folder, base_offset, b".timeindex.swap")
+    return failed if failed else unlink_in_folder(&log.folder, base_offset, b".txnindex.swap")
+
+
+cdef int unlink_in_folder(const LogFolder* folder, int64_t base_offset, const char* suffix) noexcept nogil:
+    """0 or an errno. A missing file is none: then the folder has another name, and is being removed."""
+    cdef char path[PATH_BYTES_MAX]
+    name_file(path, PATH_BYTES_MAX, folder_name(folder), base_offset, suffix)
+    return errno if unlink(path) and errno != ENOENT else 0
 
 
 cdef int name_swapped(Log* log, const CleanedSegment* cleaned) noexcept nogil:

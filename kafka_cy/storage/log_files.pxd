@@ -14,7 +14,9 @@ cdef struct Listing:
     int32_t transactions_count
 
 # Functions that return int return 0 or an errno.
-cdef int listing_read(Listing* listing, const char* directory) noexcept nogil      # also removes leftovers
+# At a start: also finishes swaps and removes leftovers.
+cdef int listing_read(Listing* listing, const char* directory) noexcept nogil
+cdef int listing_look(Listing* listing, const char* directory) noexcept nogil      # changes nothing: for a log in use
 cdef void listing_free(Listing* listing) noexcept nogil
 # Rename a segment's files to .deleted. If that fails, the next start may find the segment: the log must go offline.
 cdef int retire_segment(Segment* segment) noexcept nogil

@@ -25,11 +25,36 @@ cdef DIR* open_folder(const char* directory, int* failed) noexcept nogil:
 
 
 cdef int listing_read(Listing* listing, const char* directory) noexcept nogil:
+    cdef bint swaps = False
+    cdef bint cleaned = False
+    cdef int failed = list_folder(listing, directory, True, &swaps, &cleaned)
+    if not failed and swaps:
+        listing_free(listing)
+        failed = finish_swaps(directory)
+        if not failed:
+            failed = list_folder(listing, directory, True, &swaps, &cleaned)
+    if not failed and cleaned:
+        failed = delete_cleaned(directory)
+    if failed:
+        listing_free(listing)
+        return failed
+    delete_orphans(listing, directory)
+    return 0
+
+
+cdef int listing_look(Listing* listing, const char* directory) noexcept nogil:
+    cdef bint swaps = False
+    cdef bint cleaned = False
+    return list_folder(listing, directory, False, &swaps, &cleaned)
+
+
+cdef int list_folder(
+    Listing* listing, const char* directory, bint removes_leftovers, bint* swaps, bint* cleaned
+) noexcept nogil:
+    """0 or an errno; then the listing is empty. `swaps`, `cleaned`: has a cleaner left such files?"""
     cdef int failed = 0
     cdef DIR* folder = open_folder(directory, &failed)
     cdef dirent* entry
-    cdef bint swaps = False
-    cdef bint cleaned = False
     listing.segments = NULL
     listing.segments_count = 0
     listing.snapshots = NULL
@@ -41,26 +66,19 @@ cdef int listing_read(Listing* listing, const char* directory) noexcept nogil:
     entry = readdir(folder)
     while entry != NULL and not failed:
         if ends_with(entry.d_name, b".swap"):
-            swaps = True
+            swaps[0] = True
         elif ends_with(entry.d_name, b".cleaned"):
-            cleaned = True
+            cleaned[0] = True
         else:
-            failed = list_one(listing, directory, entry.d_name)
+            failed = list_one(listing, directory, entry.d_name, removes_leftovers)
         entry = readdir(folder)
     closedir(folder)
     if failed:
         listing_free(listing)
         return ENOMEM
-    if swaps:
-        finish_swaps(directory)
-        listing_free(listing)
-        return listing_read(listing, directory)
-    if cleaned:
-        delete_cleaned(directory)
     sort_offsets(listing.segments, listing.segments_count)
     sort_offsets(listing.snapshots, listing.snapshots_count)
     sort_offsets(listing.transactions, listing.transactions_count)
-    delete_orphans(listing, directory)
     return 0
 
 
@@ -97,7 +115,7 @@ cdef void listing_free(Listing* listing) noexcept nogil:
     listing.transactions = NULL
 
 
-cdef int list_one(Listing* listing, const char* directory, const char* name) noexcept nogil:
+cdef int list_one(Listing* listing, const char* directory, const char* name, bint removes_leftovers) noexcept nogil:
     cdef char path[PATH_BYTES_MAX]
     cdef int64_t offset = offset_of_name(name, b".log")
     if offset >= 0:
@@ -108,7 +126,7 @@ cdef int list_one(Listing* listing, const char* directory, const char* name) noe
     offset = offset_of_name(name, b".txnindex")
     if offset >= 0:
         return push(&listing.transactions, &listing.transactions_count, offset)
-    if ends_with(name, b".deleted") or ends_with(name, b".tmp"):
+    if removes_leftovers and (ends_with(name, b".deleted") or ends_with(name, b".tmp")):
         join_path(path, PATH_BYTES_MAX, directory, name)
         unlink(path)
     return 0
@@ -155,46 +173,56 @@ cdef bint ends_with(const char* name, const char* suffix) noexcept nogil:
     return size >= suffix_size and strcmp(name + size - suffix_size, suffix) == 0
 
 
-cdef void finish_swaps(const char* directory) noexcept nogil:
+cdef int finish_swaps(const char* directory) noexcept nogil:
     """Finish a cleaner swap that stopped after writing new segments (.swap) and before all had replaced the old ones.
     The old segments are removed first, then the new logs are renamed, then their indexes, so the next start can
-    continue from any interruption."""
+    continue from any interruption. 0 or an errno: a step that fails is not followed by the next one."""
     cdef char path[PATH_BYTES_MAX]
-    cdef int64_t unfinished = cleaned_min(directory)
+    cdef int failed = 0
+    cdef int64_t unfinished = cleaned_min(directory, &failed)
     cdef int64_t offset
     cdef dirent* entry
     cdef int step
     cdef DIR* folder
     for step in range(3):
-        folder = opendir(directory)
+        folder = open_folder(directory, &failed) if not failed else NULL
         if folder == NULL:
-            return
+            return failed
         entry = readdir(folder)
-        while entry != NULL:
+        while entry != NULL and not failed:
             offset = offset_of_name(entry.d_name, b".log.swap")
             if ends_with(entry.d_name, b".swap") and strlen(entry.d_name) > 20 and strtoll(entry.d_name, NULL, 10) >= unfinished:
                 join_path(path, PATH_BYTES_MAX, directory, entry.d_name)
-                unlink(path)
+                failed = unlink_if_there(path)
             elif step == 0 and offset >= 0:
-                delete_replaced(directory, offset, max(swap_end(directory, entry.d_name), offset + 1))
+                failed = delete_replaced(directory, offset, entry.d_name)
             elif ends_with(entry.d_name, b".swap") and ((step == 1 and offset >= 0) or step == 2):
-                finish_swap(directory, entry.d_name)
+                failed = finish_swap(directory, entry.d_name)
             entry = readdir(folder)
         closedir(folder)
+    return failed
 
 
-cdef void finish_swap(const char* directory, const char* name) noexcept nogil:
+cdef int unlink_if_there(const char* path) noexcept nogil:
+    """0 or an errno."""
+    return errno if unlink(path) and errno != ENOENT else 0
+
+
+cdef int finish_swap(const char* directory, const char* name) noexcept nogil:
+    """0 or an errno."""
     cdef char old_path[PATH_BYTES_MAX]
     cdef char new_path[PATH_BYTES_MAX]
+    cdef int failed
     join_path(old_path, PATH_BYTES_MAX, directory, name)
     join_path(new_path, PATH_BYTES_MAX, directory, name)
     new_path[strlen(new_path) - 5] = 0
-    rename_path(old_path, new_path)
+    failed = rename_path(old_path, new_path)
+    return 0 if failed == ENOENT else failed    # listed twice
 
 
-cdef int64_t cleaned_min(const char* directory) noexcept nogil:
+cdef int64_t cleaned_min(const char* directory, int* failed) noexcept nogil:
     """The smallest base offset of a .cleaned file: that cleaning did not finish, so its .swap files are ignored."""
-    cdef DIR* folder = opendir(directory)
+    cdef DIR* folder = open_folder(directory, failed)
     cdef dirent* entry
     cdef int64_t offset
     cdef int64_t smallest = 0x7fffffffffffffff
@@ -211,25 +239,29 @@ cdef int64_t cleaned_min(const char* directory) noexcept nogil:
 
 
 cdef int64_t swap_end(const char* directory, const char* name) noexcept nogil:
-    """The offset after the last whole batch of a .log.swap; its base offset if it has no whole batch."""
+    """The offset after the last whole batch of a .log.swap; its base offset if it has no whole batch. Or -errno."""
     cdef char path[PATH_BYTES_MAX]
     cdef uint8_t header[27]
     cdef int64_t position = 0
     cdef int64_t next_offset = offset_of_name(name, b".log.swap")
-    cdef int64_t length
+    cdef int64_t length, there
     cdef int fd
     join_path(path, PATH_BYTES_MAX, directory, name)
     fd = open_file(path, O_RDONLY)
+    while fd < 0 and segments_give_way(-fd):
+        fd = open_file(path, O_RDONLY)
     if fd < 0:
-        return next_offset
-    while read_some(fd, header, 27, position) == 27 and <int32_t>load_be32(header + 8) >= 15:
+        return fd
+    there = read_some(fd, header, 27, position)
+    while there == 27 and <int32_t>load_be32(header + 8) >= 15:
         length = LOG_OVERHEAD + <int64_t>load_be32(header + 8)
         if position + length > size_of_fd(fd):
             break
         next_offset = <int64_t>load_be64(header) + (<int32_t>load_be32(header + 23) if header[16] == 2 else 0) + 1
         position += length
+        there = read_some(fd, header, 27, position)
     close(fd)
-    return next_offset
+    return there if there < 0 else next_offset
 
 
 ctypedef bint (*NameChosen)(const char* name, int64_t first, int64_t second) noexcept nogil
@@ -262,9 +294,10 @@ cdef bint is_of_segments(const char* name, int64_t first, int64_t end) noexcept 
     return first <= offset < end
 
 
-cdef void delete_replaced(const char* directory, int64_t first, int64_t end) noexcept nogil:
-    """The segments whose records a swapped-in segment [first, end) replaces; after a crash some of them may remain."""
-    unlink_chosen(directory, is_of_segments, first, end)
+cdef int delete_replaced(const char* directory, int64_t first, const char* name) noexcept nogil:
+    """The segments whose records the .log.swap `name` replaces; after a crash some of them may remain. 0 or an errno."""
+    cdef int64_t end = swap_end(directory, name)
+    return <int>-end if end < 0 else unlink_chosen(directory, is_of_segments, first, max(end, first + 1))
 
 
 cdef bint is_cleaned(const char* name, int64_t unused, int64_t unused_too) noexcept nogil:
@@ -272,9 +305,9 @@ cdef bint is_cleaned(const char* name, int64_t unused, int64_t unused_too) noexc
     return ends_with(name, b".cleaned")
 
 
-cdef void delete_cleaned(const char* directory) noexcept nogil:
+cdef int delete_cleaned(const char* directory) noexcept nogil:
     """Remove unfinished cleaner files. Runs after the swaps, which use them to detect unfinished cleaning."""
-    unlink_chosen(directory, is_cleaned, 0, 0)
+    return unlink_chosen(directory, is_cleaned, 0, 0)
 
 
 cdef int snapshot_floor(

@@ -351,7 +351,7 @@ class LogManager:
         in which a new leader epoch begins. Raises StorageFailure.
         """
         with self._hosted.cutting:
-            self.partitions[topic, index].truncate_to(offset)
+            self._hosted.cut(self.partitions[topic, index], offset)
         self._hosted.write_checkpoints()
 
     def cut(self, cuts: Collection[tuple[Key, int, bool]]) -> set[Key]:
@@ -369,7 +369,7 @@ class LogManager:
                 if partition is None or path is None:
                     continue
                 try:
-                    partition.truncate_fully(offset) if fully else partition.truncate_to(offset)
+                    hosted.cut(partition, offset, fully=fully)
                     paths.add(path)
                 except StorageFailure:
                     failed.add(key)

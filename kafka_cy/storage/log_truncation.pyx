@@ -4,13 +4,15 @@ from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
-from kafka_cy.base.atomics cimport atomic_add_i32, atomic_load_i32, atomic_load_i64, atomic_store_i64, atomic_sub_i32
+from kafka_cy.base.atomics cimport (
+    atomic_add_i32, atomic_load_i32, atomic_load_i64, atomic_store_i32, atomic_store_i64, atomic_sub_i32,
+)
 from kafka_cy.base.posix cimport ENOMEM, cut_file, pthread_mutex_lock, pthread_mutex_unlock
 from kafka_cy.storage.batch_cursor cimport BatchCursor, cursor_find_offset, cursor_init
 from kafka_cy.storage.leader_epochs cimport LeaderEpochs, epochs_copy, epochs_free, epochs_truncate_end
 from kafka_cy.storage.log_epochs cimport write_epochs
 from kafka_cy.storage.log_failure cimport fail_log, fail_log_half_done
-from kafka_cy.storage.log_files cimport Listing, listing_free, listing_read, retire_segment, snapshots_delete_above
+from kafka_cy.storage.log_files cimport Listing, listing_free, listing_look, retire_segment, snapshots_delete_above
 from kafka_cy.storage.log_flush cimport settle_rolled
 from kafka_cy.storage.log_recovery cimport rebuild_segment
 from kafka_cy.storage.log_segments cimport new_active, release_segments
@@ -142,6 +144,7 @@ cdef int cut_segment(Log* log, Segment* segment, int32_t kept, int64_t offset, i
     for i in range(log.segments_count - 1, kept, -1):       # the last one first: a crash leaves no hole
         if not failed:
             failed = retire_segment(log.segments[i])
+    atomic_store_i32(&log.names_unsynced, 1)    # a segment that a power cut brings back would follow later appends
     if not failed:
         failed = snapshots_delete_above(log.folder.name, offset)
     if not failed and position < segment.size:
@@ -179,7 +182,7 @@ cdef int scan_cut(Log* log, Segment* segment, int64_t offset, TransactionIndex* 
     cdef Listing listing
     cdef int64_t unused = 0
     cdef bint was_cut = False
-    cdef int failed = listing_read(&listing, log.folder.name)
+    cdef int failed = listing_look(&listing, log.folder.name)
     if failed:
         return failed
     if transactions_copy_below(&log.aborted, segment.base_offset, aborted) < 0 or epochs_copy(&log.epochs, epochs) < 0:
