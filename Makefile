@@ -5,6 +5,7 @@
 # make test         run the linters, the type checker and the tests
 # make fuzz         send wrong requests, records and SASL messages to a build with the address sanitizer (FUZZ_SECONDS=120)
 # make races        test shared memory with the thread sanitizer (PYTEST_ARGS="-k image")
+# make crashes      kill a broker before each step of each change, and cut the power between any two (POWER_LOSS_SEED=1)
 # make simulate     run 1,000 seeded simulations of a cluster with faults (SEEDS=1000)
 # make clients      log in with every client, every SASL mechanism, in plaintext and over TLS (`make test` runs a part)
 # make cluster      clusters of kafka-cy and of Apache Kafka 3.9 with ZooKeeper, whose brokers are killed
@@ -29,6 +30,7 @@ PYTEST_ARGS ?=
 # Processes that share the tests, by file. Most tests wait for brokers and clients: two of them leave two cores half idle.
 PYTEST_WORKERS ?= $(shell expr $$(nproc) + 1)
 FUZZ_SECONDS ?= 120
+POWER_LOSS_SEED ?= 1
 HISTORY_COUNT ?= 1000
 HISTORY_FIRST ?= 0
 FAULT_ROUNDS ?= 200
@@ -39,7 +41,7 @@ BESIDE_SECONDS ?= 8
 
 BENCH := $(VENV)/bin/kafka-cy bench
 
-.PHONY: build run test lint pytest test-tools fuzz races histories faults simulate clients cluster exactly-once conformance bench bench-full bench-beside bench-results bench-micro wheel wheels clean-root clean
+.PHONY: build run test lint pytest test-tools fuzz races crashes histories faults simulate clients cluster exactly-once conformance bench bench-full bench-beside bench-results bench-micro wheel wheels clean-root clean
 
 build:
 	@scripts/build.sh "$(PYTHON)" "$(VENV)"
@@ -79,6 +81,10 @@ fuzz: build-test
 
 races: build-test
 	@scripts/races.sh "$(VENV)" $(PYTEST_ARGS)
+
+crashes: build-test
+	CRASH_STEPS=all POWER_LOSS_MOMENTS=0 POWER_LOSS_SEED="$(POWER_LOSS_SEED)" $(VENV)/bin/python -m pytest -n $(PYTEST_WORKERS) \
+		--timeout 3600 tests/adversity/test_crash_steps.py tests/adversity/test_power_loss.py $(PYTEST_ARGS)
 
 histories: build-test
 	HISTORY_FIRST="$(HISTORY_FIRST)" HISTORY_COUNT="$(HISTORY_COUNT)" $(VENV)/bin/python -m pytest tests/histories $(PYTEST_ARGS)

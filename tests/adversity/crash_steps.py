@@ -1,10 +1,10 @@
 """Interrupts a change before each of its steps to the disk, as kill -9 would, and starts the broker again each time.
 
-`python -m tests.adversity.crash_steps SCENARIO FOLDER` prepares the data of a broker. For n = 1, 2, ... it then makes the
-change on a copy of the data, in a process that ends before its n-th step. After that it starts on the remaining data, again
-ending before the first step of the start, the second, and so on, until a start is complete, and inspects the result. It
-prints one line for each n: the name of the step and the result. A step is a system call that changes names, the opening of a
-log, or a transaction of the metadata store. There is no power loss here, so fsync does nothing
+`python -m tests.adversity.crash_steps SCENARIO FOLDER EVERY` prepares the data of a broker. For n = 1, 1 + EVERY, ... it then
+makes the change on a copy of the data, in a process that ends before its n-th step. After that it starts on the remaining
+data, again ending before the first step of the start, the second, and so on, until a start is complete, and inspects the
+result. It prints one line for each n: the name of the step and the result. A step is a system call that changes names, the
+opening of a log, or a transaction of the metadata store. There is no power loss here, so fsync does nothing
 (power_loss.py has that).
 """
 
@@ -313,13 +313,13 @@ def start_until_complete(folder: Path) -> str:
     raise AssertionError("unreachable")
 
 
-def main(scenario: str, folder: Path) -> None:
-    """Print `step: result` for every step."""
+def main(scenario: str, folder: Path, every: int) -> None:
+    """Print `step: result` for one of so many steps, and for the complete change."""
     prepared = folder / "prepared"
     prepared.mkdir()
     if scenario != "first_start":
         in_child(lambda: prepare(prepared), 0)
-    for end_at in count(1):
+    for end_at in count(1, every):
         copy = Path(shutil.copytree(prepared, folder / f"{end_at}"))
         crashed, step = in_child(lambda: run_scenario(scenario, copy), end_at)  # noqa: B023
         print(f"{step or 'the end'}: {start_until_complete(copy)}", flush=True)
@@ -329,4 +329,4 @@ def main(scenario: str, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))

@@ -30,7 +30,7 @@ from tests.coordinator.fakes import FakeLoop
 from tests.coordinator.share_state import CONFIG as STATE_CONFIG
 from tests.storage.test_cleaner import contents, keyed
 
-MOMENTS_MAX = int(os.environ.get("POWER_LOSS_MOMENTS", "12"))  # of each change; 0: all
+MOMENTS_MAX = int(os.environ.get("POWER_LOSS_MOMENTS", "6"))  # of each change; 0: all
 # (share of the names, share of the data) that is left of what was not synced; None: by chance.
 LEFT = [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0), (None, None), (None, None), (1.0, None)]
 KEYS = 5

@@ -1,6 +1,6 @@
 """A loss of power during a change, on a disk that loses what was not synced: everything that was acknowledged is there.
 
-POWER_LOSS_SEED and POWER_LOSS_MOMENTS (0: all) try more.
+POWER_LOSS_SEED and POWER_LOSS_MOMENTS (0: all; `make crashes`) try more.
 """
 
 from __future__ import annotations
