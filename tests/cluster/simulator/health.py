@@ -43,7 +43,8 @@ class Health:
                 return f"broker {broker.id} does not know the controller or itself"
             if broker.cache.keys() - waiting != wanted.keys() - waiting:
                 return f"broker {broker.id} knows {sorted(broker.cache)}"
-            orphans = sorted(broker.logs.partitions.keys() - {(each.topic, each.partition) for each in wanted})
+            kept = {(each.topic, each.partition) for id_, each in self.invariants.taken_from if id_ == broker.id}
+            orphans = sorted(broker.logs.partitions.keys() - {(each.topic, each.partition) for each in wanted} - kept)
             if orphans and not broker.disks.has_been_broken:  # A log that its directory's failure hid from the deletion is kept.
                 return f"broker {broker.id} keeps logs that nobody wants: {orphans}"
         return None

@@ -14,6 +14,7 @@ from tests.cluster.simulator.unclean import UncleanElections
 from tests.cluster.simulator.zookeeper_model import ModelSession, ZooKeeperModel
 
 CONTROLLER_EPOCH = "/controller_epoch"
+TOPIC = "/brokers/topics/"
 UNKNOWN_RECORD: Record = (-1, -1)  # below the start of a log
 
 
@@ -42,6 +43,9 @@ class Invariants:
         self.tainted: set[tuple[int, TopicPartition]] = set()  # members of an ISR that lost the end of their logs
         # Brokers that lost the ends of their logs: the czxid of their registration. Until it goes, nobody can know.
         self.lost_power: dict[int, int] = {}
+        # Brokers that a reassignment took a replica from. One that is away then keeps the log, as with Kafka.
+        self.taken_from: set[tuple[int, TopicPartition]] = set()
+        self._assignments: dict[str, dict[int, tuple[int, ...]]] = {}
         self._watermarks: dict[tuple[TopicPartition, int, SimulatedPartition], int] = {}
         self._starts: dict[SimulatedLog | None, int] = {}
         self._checked = -1  # the changes that were checked
@@ -63,6 +67,8 @@ class Invariants:
         fenced = session is None or any(isinstance(each, Check) and each.path == CONTROLLER_EPOCH for each in operations)
         for operation in operations:
             self.unclean.written(operation)
+            if isinstance(operation, Create | Set) and operation.path.startswith(TOPIC) and operation.path.count("/") == 3:
+                self._assigned(operation)
             if isinstance(operation, Set) and operation.path.endswith("/state") and not fenced:
                 self._written_by_leader(session, operation)
             elif isinstance(operation, Create | Set) and operation.path.endswith("/state"):
@@ -71,6 +77,15 @@ class Invariants:
                 self._state_deleted(operation.path)
             elif isinstance(operation, Check) and operation.path == CONTROLLER_EPOCH and session is not None:
                 self._check_writer(session, epoch)
+
+    def _assigned(self, operation: Create | Set) -> None:
+        topic, assignment = operation.path.removeprefix(TOPIC), TopicAssignment.decode(operation.data)
+        before = self._assignments.get(topic, {}) if isinstance(operation, Set) else {}
+        self._assignments[topic] = {index: tuple(replicas) for index, replicas in assignment.partitions.items()}
+        for index, replicas in self._assignments[topic].items():
+            partition = TopicPartition(topic, index)
+            self.taken_from -= {(each, partition) for each in replicas}
+            self.taken_from |= {(each, partition) for each in before.get(index, ()) if each not in replicas}
 
     def _check_writer(self, session: ModelSession | None, epoch: int) -> None:
         writer = self._controllers.setdefault(epoch, session.session_id if session is not None else 0)
