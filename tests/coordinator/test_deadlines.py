@@ -110,3 +110,28 @@ def test_a_member_that_is_told_to_join_again_gets_no_more_time_while_its_removal
     assert harness.sync(*late[0], group="g")[0]["error_code"] == ErrorCode.REBALANCE_IN_PROGRESS
     finish(harness)
     assert sorted(harness.consumer_group("g").members) == sorted(["m", joined[-1][0]])
+
+
+def test_nothing_is_awaited_of_an_id_that_a_static_member_had() -> None:
+    """A member with the classic protocol chooses how long its SyncGroup is waited for: here for 24 days."""
+    harness = ConsumerHarness()
+    harness.join_consumer("g", "C", ("ct",), timeout_ms=60_000)
+    for _ in range(3):
+        [answer] = harness.join("g", instance="i", rebalance_ms=2**31 - 1, session_ms=10_000)
+        assert not answer["error_code"]
+        harness.loop.advance(0.001)
+    group = harness.consumer_group("g")
+    assert group.deadlines is not None
+    assert {member for _, member in group.deadlines._due_s} == set(group.members)
+
+
+def test_a_clock_that_was_ahead_holds_up_no_assignment(monkeypatch: pytest.MonkeyPatch) -> None:
+    harness = ConsumerHarness()
+    now_ms = harness.loop.wall_clock_ms
+    monkeypatch.setattr(harness.loop, "wall_clock_ms", lambda: now_ms() + 3_600_000)
+    harness.join_consumer("g", "A", ("ct",), timeout_ms=60_000)
+    monkeypatch.setattr(harness.loop, "wall_clock_ms", now_ms)
+    harness.loop.advance(5)
+    harness.join_consumer("g", "B", ("ct",), timeout_ms=60_000)
+    group = harness.consumer_group("g")
+    assert group.assignment_epoch == group.epoch

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from kafka_cy.coordinator import heartbeat_table
-from kafka_cy.coordinator.classic.group import ClassicGroup
+from kafka_cy.coordinator.classic.group import ClassicGroup, GroupState
 from kafka_cy.coordinator.classic.group_lines import ID_CHARS_MAX, MEMBERS_MAX, GroupLines
 from kafka_cy.coordinator.classic.member import Member
 from kafka_cy.protocol.errors import ErrorCode
@@ -397,3 +397,24 @@ def test_the_log_has_few_lines_for_many_lost_members_and_short_ids() -> None:
     GroupLines(lambda what, **details: told.append((what, details))).lost(group, "session expired", members)
     assert len(told) == MEMBERS_MAX + 1 and told[-1][1]["count"] == 1000 - MEMBERS_MAX
     assert all(len(str(value)) <= ID_CHARS_MAX for _, details in told for value in details.values())
+
+
+def test_a_rebalance_timeout_of_zero_is_no_loop() -> None:
+    """Only a static member is left, and does not join again: it is looked for once a second."""
+    harness = Harness()
+    joins = harness.join(instance="i", rebalance_ms=0, session_ms=1_800_000), harness.join(session_ms=1_800_000)
+    harness.loop.advance(5)
+    [first], [second] = joins
+    generation, leader = first["generation_id"], first["leader"]
+    parts = {first["member_id"]: b"x", second["member_id"]: b"y"}
+    for member in sorted(parts, key=lambda each: each == leader):
+        harness.sync(member, generation, parts if member == leader else {})
+    harness.leave([(second["member_id"], None)])
+    assert harness.group().in_state(GroupState.PREPARING_REBALANCE)
+    turns = 0
+    while harness.loop.timers and harness.loop.timers[0][0] <= harness.loop.time_s and turns < 1000:
+        harness.loop.run_next()
+        turns += 1
+    assert turns < 10
+    harness.loop.advance(10)
+    assert harness.group().in_state(GroupState.PREPARING_REBALANCE)

@@ -28,6 +28,8 @@ from kafka_cy.coordinator.runtime.result import CoordinatorResult
 from kafka_cy.coordinator.runtime.runtime import CoordinatorRuntime
 from kafka_cy.protocol.errors import ErrorCode
 
+LOOK_AGAIN_MIN_MS = 1000  # for members that do not come: clients choose the rebalance timeout, and may choose 0
+
 SETTLED = (GroupState.STABLE, GroupState.COMPLETING_REBALANCE, GroupState.EMPTY)  # no join phase is under way
 
 
@@ -113,7 +115,8 @@ class Rebalancer:
             self._write_empty(group)
         elif not group.elect_joined_leader():
             # Only static members, none of which rejoined: wait until their sessions end or one comes back.
-            self._start_join_timer(group, group.rebalance_timeout_ms, self.complete_join, group)
+            again_ms = max(group.rebalance_timeout_ms, LOOK_AGAIN_MIN_MS)
+            self._start_join_timer(group, again_ms, self.complete_join, group)
         else:
             group.begin_generation(self.loop.wall_clock_ms())
             self._schedule_sync_deadline(group)

@@ -51,6 +51,8 @@ class MemberChange:
         self.regexes: list[str] | None = None  # to be resolved later, in slices
         self.describes: Callable[[str], bool] | None = None  # whether the sender may describe a topic; None: it may
         self.subscription_changed = False
+        replaced_id = group.static_members.get(new.instance_id or "")
+        self._replaced_id = replaced_id if replaced_id != new.member_id else None
         self._topics_version = 0  # with which the metadata hash was compared
         self._regexes: dict[str, Regex | None] = {}  # that nobody uses any more
 
@@ -124,6 +126,8 @@ class MemberChange:
         """The records are stored. `group` is another object than before if they left nothing of it for a moment."""
         if group is not self.group:
             self.context.end(self.group)
+        if self._replaced_id is not None:
+            self.context.forget_member(group, self._replaced_id)
         if self._topics_version:
             group.topics_version = self._topics_version
         if self.bumped:

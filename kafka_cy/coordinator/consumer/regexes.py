@@ -46,7 +46,7 @@ def to_resolve(
         return None
     now_ms = context.loop.wall_clock_ms()
     last_ms = _resolved_ms(group)
-    if last_ms is not None and now_ms <= last_ms + REFRESH_INTERVAL_MIN_MS:
+    if last_ms is not None and last_ms <= now_ms <= last_ms + REFRESH_INTERVAL_MIN_MS:
         return None
     used = subscriptions.regexes.copy()
     for regex, change in ((old.regex, -1), (new.regex, 1)):
@@ -57,7 +57,7 @@ def to_resolve(
         or len(regexes) != len(subscriptions.resolved)
         or group.regex_topics_version < context.topics.created
         or last_ms is None
-        or now_ms > last_ms + context.settings.regex_refresh_interval_ms
+        or not last_ms <= now_ms <= last_ms + context.settings.regex_refresh_interval_ms
     )
     return regexes if is_due and regexes else None
 
@@ -73,8 +73,8 @@ def resolved_for_s(context: ConsumerContext, group: ConsumerGroup) -> float:
         return 0.0
     if group.regex_topics_version < context.topics.created:
         return 0.0
-    due_ms: int = last_ms + context.settings.regex_refresh_interval_ms
     now_ms: int = context.loop.wall_clock_ms()
+    due_ms: int = min(last_ms, now_ms) + context.settings.regex_refresh_interval_ms  # the clock may have been ahead
     return max(0.0, (due_ms - now_ms) / 1000)
 
 

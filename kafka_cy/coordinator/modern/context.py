@@ -84,10 +84,12 @@ class ModernContext:
                 group.deadlines.cancel((what, member_id))
 
     def interval_is_over(self, group: Any) -> bool:
-        """Whether the time between two assignments has passed (KIP-1263)."""
+        """Whether the time between two assignments has passed (KIP-1263). A time in the future is one of another clock."""
         interval_ms = self._settings.assignment_interval_ms(group.group_id)
         computed_ms: int = group.assignment_timestamp_ms
-        return not computed_ms or not interval_ms or bool(self.loop.wall_clock_ms() >= computed_ms + interval_ms)
+        if not computed_ms or not interval_ms:
+            return True
+        return not computed_ms <= self.loop.wall_clock_ms() < computed_ms + interval_ms
 
     def end(self, group: Any) -> None:
         """The group is gone, or its soft state begins anew."""
