@@ -275,8 +275,7 @@ class LogManager:
     def assign_topic_id(self, topic: str, index: int, topic_id: bytes) -> HostedPartition:
         """Give a partition without a topic id (before Kafka 2.8) its id: a new handle over the same log, without a role.
 
-        The former handle serves nobody any more, and appends nothing that a fetcher still has in its hands: the log is the new
-        one's. Raises OSError, StorageFailure; no handle has changed then.
+        The former one serves nobody and appends nothing any more. Raises OSError, StorageFailure; no handle has changed then.
         """
         hosted, key = self._hosted, (topic, index)
         with hosted.mutex:
@@ -361,8 +360,7 @@ class LogManager:
         directory did.
         """
         hosted = self._hosted
-        failed: set[Key] = set()
-        paths: set[str] = set()
+        failed, paths = set[Key](), set[str]()
         for key, offset, fully in cuts:
             with hosted.cutting:  # before that, a move may change where it is
                 partition, path = self.partitions.get(key), hosted.dir_of.get(key)
