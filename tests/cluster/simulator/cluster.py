@@ -221,7 +221,9 @@ class SimulatedCluster:
         incarnation = broker.process.incarnation
 
         def stop(response: object) -> None:
-            if broker.runs and broker.process.incarnation == incarnation:
+            if broker.up and not broker.runs and broker.process.incarnation == incarnation:
+                self.simulation.call_later(100, lambda: stop(response))  # it is stopped (SIGSTOP), and gets the response later
+            elif broker.runs and broker.process.incarnation == incarnation:
                 self.note(f"stop {broker.id}: {response}")
                 broker.manager.stop_fetching()
                 self.simulation.call_later(self.random.uniform(1, 50), end)
