@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from kafka_cy.api.authorization import GROUP_DENIED, may_group
 from kafka_cy.api.registry import handler
 from kafka_cy.api.share_enabled import has_share_groups
-from kafka_cy.api.share_requests import NO_LEADER, Leaders, acknowledgements, by_topic, request_size, respond_with
+from kafka_cy.api.share_requests import Leaders, acknowledgements, request_size, respond_with, topic_responses
 from kafka_cy.api.topic_rights import reads
 from kafka_cy.authorizer.acls import Operation
 from kafka_cy.protocol.errors import ErrorCode
@@ -55,26 +55,11 @@ def _read(
 
 
 def _response(error: ErrorCode, results: Results, lock_ms: int, version: int, leaders: Leaders) -> dict[str, Any]:
-    responses = [
-        {
-            "topic_id": topic_id,
-            "partitions": [
-                {
-                    "partition_index": index,
-                    "error_code": int(result.error),
-                    "error_message": None,
-                    "current_leader": leaders.get((topic_id, index), NO_LEADER),
-                }
-                for index, result in partitions
-            ],
-        }
-        for topic_id, partitions in by_topic(results)
-    ]
     response = {
         "throttle_time": 0,
         "error_code": int(error),
         "error_message": None,
-        "responses": responses,
+        "responses": topic_responses(results, leaders),
         "node_endpoints": [],
     }
     if version >= 2:

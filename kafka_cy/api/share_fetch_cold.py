@@ -15,19 +15,18 @@ from kafka_cy.api.durations import milliseconds
 from kafka_cy.api.registry import handler
 from kafka_cy.api.share_enabled import has_share_groups
 from kafka_cy.api.share_requests import (
-    NO_LEADER,
     Leaders,
     acknowledgements,
-    by_topic,
     forgotten_partitions,
     named_partitions,
     request_size,
     respond_with,
+    topic_responses,
 )
 from kafka_cy.api.topic_rights import reads
 from kafka_cy.authorizer.acls import Operation
 from kafka_cy.protocol.errors import ErrorCode
-from kafka_cy.share.fetch_requests import FetchRequest, Results
+from kafka_cy.share.fetch_requests import FetchRequest, PartitionResult, Results
 from kafka_cy.share.sessions import SessionKey
 
 if TYPE_CHECKING:
@@ -78,33 +77,22 @@ def _read(
 
 
 def _response(error: ErrorCode, results: Results, lock_ms: int, leaders: Leaders) -> dict[str, Any]:
-    responses = [
-        {
-            "topic_id": topic_id,
-            "partitions": [
-                {
-                    "partition_index": index,
-                    "error_code": int(result.error),
-                    "error_message": None,
-                    "acknowledge_error_code": int(result.acknowledge_error),
-                    "acknowledge_error_message": None,
-                    "current_leader": leaders.get((topic_id, index), NO_LEADER),
-                    "records": result.records,
-                    "acquired_records": [
-                        {"first_offset": first, "last_offset": last, "delivery_count": count}
-                        for first, last, count in result.acquired
-                    ],
-                }
-                for index, result in partitions
-            ],
-        }
-        for topic_id, partitions in by_topic(results)
-    ]
     return {
         "throttle_time": 0,
         "error_code": int(error),
         "error_message": None,
         "acquisition_lock_timeout": lock_ms,
-        "responses": responses,
+        "responses": topic_responses(results, leaders, _fetched),
         "node_endpoints": [],
+    }
+
+
+def _fetched(result: PartitionResult) -> dict[str, Any]:
+    return {
+        "acknowledge_error_code": int(result.acknowledge_error),
+        "acknowledge_error_message": None,
+        "records": result.records,
+        "acquired_records": [
+            {"first_offset": first, "last_offset": last, "delivery_count": count} for first, last, count in result.acquired
+        ],
     }

@@ -1,4 +1,4 @@
-"""What ShareFetch and ShareAcknowledge have in common: reading acknowledgements, and the leader of a refused partition."""
+"""What ShareFetch and ShareAcknowledge have in common: reading requests, and the rows of their responses."""
 
 from __future__ import annotations
 
@@ -142,12 +142,22 @@ def _find_leaders(context: UsesShareGroups, results: Results, leaders: Leaders) 
             yield
 
 
-def by_topic(results: Results) -> Iterator[tuple[Any, list[tuple[int, PartitionResult]]]]:
-    """The results of each topic: partition index and result, in the order of the results."""
-    topics: dict[Any, list[tuple[int, PartitionResult]]] = {}
+def topic_responses(
+    results: Results, leaders: Leaders, more: Callable[[PartitionResult], dict[str, Any]] = lambda result: {}
+) -> list[dict[str, Any]]:
+    """The part of a response about each topic, in the order of the results. `more`: further fields of a partition."""
+    topics: dict[Any, list[dict[str, Any]]] = {}
     for (topic_id, index), result in results.items():
-        topics.setdefault(topic_id, []).append((index, result))
-    yield from topics.items()
+        topics.setdefault(topic_id, []).append(
+            {
+                "partition_index": index,
+                "error_code": int(result.error),
+                "error_message": None,
+                "current_leader": leaders.get((topic_id, index), NO_LEADER),
+                **more(result),
+            }
+        )
+    return [{"topic_id": topic_id, "partitions": partitions} for topic_id, partitions in topics.items()]
 
 
 def current_leader(cluster: Any, partition: TopicPartition, error: ErrorCode) -> dict[str, int]:
