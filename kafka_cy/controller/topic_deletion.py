@@ -12,7 +12,7 @@ from kafka_cy.cluster.znodes import DELETE_TOPICS, topic_path
 from kafka_cy.controller.context import ControllerContext, Replica, ReplicaStatus
 from kafka_cy.controller.replica_machine import ReplicaMachine
 from kafka_cy.controller.request_batch import RequestBatch
-from kafka_cy.controller.term_store import TermStore
+from kafka_cy.controller.term_store import TermStore, pieces
 
 _STATUS = ReplicaStatus
 REMOVED_AT_ONCE = 20  # topics
@@ -98,8 +98,8 @@ class TopicDeletion:
                     retry.append(topic)
                 if self.is_eligible(topic):
                     begin.append(topic)
-        for start in range(0, len(done), REMOVED_AT_ONCE):
-            await self._remove_nodes(done[start : start + REMOVED_AT_ONCE])
+        for some in pieces(done, REMOVED_AT_ONCE):
+            await self._remove_nodes(some)
         failed = [
             replica for replica in self._replicas_of(retry) if self._status(replica) is _STATUS.DELETION_INELIGIBLE
         ]
@@ -135,7 +135,7 @@ class TopicDeletion:
         self._resumes_later = False
         await self.resume()
 
-    async def _remove_nodes(self, topics: list[str]) -> None:
+    async def _remove_nodes(self, topics: Sequence[str]) -> None:
         """All replicas are deleted: the nodes go, bottom up, and the record of the deletion last.
 
         One level begins when the one below is gone: after a lost connection a later change may be applied before an earlier one is
@@ -156,7 +156,7 @@ class TopicDeletion:
             self._resumes_later = True
             self._resume_later()
 
-    async def _remove_partitions(self, topics: list[str]) -> set[str]:
+    async def _remove_partitions(self, topics: Sequence[str]) -> set[str]:
         """The topics of which not all partitions could be removed."""
         children: list[list[str] | None] = await self._store.read(
             [Children(f"{topic_path(topic)}/partitions") for topic in topics]
