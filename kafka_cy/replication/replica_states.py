@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from kafka_cy.protocol.controller_messages.leader_and_isr import PartitionState
 from kafka_cy.storage.hosted_partition import STATE_OFFLINE, HostedPartition
 
 Key = tuple[str, int]
@@ -24,6 +25,14 @@ class ReplicaState(NamedTuple):
     replicas: tuple[int, ...]
     adding_replicas: tuple[int, ...] = ()
     removing_replicas: tuple[int, ...] = ()
+
+
+def replica_state(told: PartitionState, replicas: tuple[int, ...]) -> ReplicaState:
+    """What LeaderAndIsr tells of a partition. `replicas`: each of them once."""
+    return ReplicaState(
+        told.leader, told.leader_epoch, told.partition_epoch, told.controller_epoch, replicas, told.adding_replicas,
+        told.removing_replicas,
+    )  # fmt: skip
 
 
 class ReplicaStates:

@@ -28,9 +28,10 @@ from kafka_cy.protocol.controller_messages.stop_replica import (
     StopReplicaResponse,
 )
 from kafka_cy.protocol.errors import ErrorCode
+from kafka_cy.replication.deleted_replicas import DeletedReplicas, Deletion
 from kafka_cy.replication.fetchers import Fetchers
 from kafka_cy.replication.isr_changes import IsrChanges, LedPartition
-from kafka_cy.replication.replica_states import Key, ReplicaState, ReplicaStates
+from kafka_cy.replication.replica_states import Key, ReplicaStates, replica_state
 from kafka_cy.replication.waiting_roles import UnknownSettings, UnreadSettings, WaitingRoles
 from kafka_cy.storage.log_dir import NO_TOPIC_ID
 from kafka_cy.storage.log_failure import StorageFailure
@@ -81,6 +82,7 @@ class RoleChanges:
     def __init__(self, around: Surroundings) -> None:
         self._around = around
         self._states = around.states
+        self._deleted = DeletedReplicas()
         self._ignored_keys: dict[tuple[ErrorCode, str], list[tuple[Key, int]]] = {}  # of the request that is worked on
         self._adopted: set[Key] = set()  # partitions that have a new handle, of which no coordinator was told yet
         self._created: set[str] = set()  # topics with new logs, whose folders are not durable or of which nobody was told yet
@@ -99,6 +101,7 @@ class RoleChanges:
             done(refused(request, ErrorCode.STALE_CONTROLLER_EPOCH))
             return
         states.controller_epoch = request.controller_epoch
+        self._deleted.begin(request.controller_epoch)
         answers: dict[Key, int] = {}
         roles: dict[Key, Role] = {}
         broker_epoch = max(request.broker_epoch, states.broker_epoch)  # a controller may know of a registration before this thread
@@ -174,6 +177,8 @@ class RoleChanges:
         if NO_TOPIC_ID not in (own_id, role.topic_id) and own_id != role.topic_id:
             why = f"its log is of an earlier topic of the name, id {UUID(bytes=own_id)} and not {UUID(bytes=role.topic_id)}"
             return self._ignored(key, ErrorCode.INCONSISTENT_TOPIC_ID, why, epoch)
+        if self._deleted.has(role.topic_id, key[1], epoch):
+            return self._ignored(key, ErrorCode.STALE_CONTROLLER_EPOCH, "the replica was deleted after it was sent", epoch)
         own_epoch = self._states.leader_epoch(key)
         if epoch > own_epoch or (is_kraft and epoch == own_epoch >= 0):
             if self._states.broker_id not in role.state.replicas:
@@ -363,7 +368,7 @@ class RoleChanges:
             led = known
         self._lead_with(partition, led)
         self._set_adding(partition, role.key, state.adding_replicas)
-        self._states.by_key[role.key] = _state(state, replicas)
+        self._states.by_key[role.key] = replica_state(state, replicas)
         if led is known:
             self._around.isr.repeated(role.key)
         else:
@@ -385,7 +390,7 @@ class RoleChanges:
         is_new_epoch = state.leader_epoch > self._states.leader_epoch(role.key)
         partition = self._around.logs.partitions[role.key]
         partition.follow(state.leader_epoch)
-        self._states.by_key[role.key] = _state(state, tuple(dict.fromkeys(state.replicas)))
+        self._states.by_key[role.key] = replica_state(state, tuple(dict.fromkeys(state.replicas)))
         self._around.isr.resign(role.key)
         self._set_adding(partition, role.key, state.adding_replicas)
         if is_new_epoch:
@@ -417,22 +422,23 @@ class RoleChanges:
             done(StopReplicaResponse(int(ErrorCode.STALE_CONTROLLER_EPOCH)))
             return
         states.controller_epoch = request.controller_epoch
+        self._deleted.begin(request.controller_epoch)
         answers: dict[Key, int] = {}
-        deletes: dict[Key, int] = {}
+        deletes: dict[Key, Deletion] = {}
         for topic in request.topics:
             for partition in topic.partitions:
                 key = (topic.topic, partition.partition)
                 answers[key] = code = self._stop_checked(key, partition.leader_epoch)
                 if code == NONE:
+                    if partition.delete_partition:
+                        deletes[key] = self._deletion(key, partition.leader_epoch)
                     around.waiting.drop(key)
                     around.fetchers.leave(key)
-                    if partition.delete_partition:
-                        deletes[key] = partition.leader_epoch
                 yield
         deleted: set[str] = set()
-        for key, epoch in deletes.items():
-            answers[key] = self._delete(key, deleted)
-            yield from self._tell([(*key, max(epoch, NO_EPOCH), False)])
+        for key, deletion in deletes.items():
+            answers[key] = self._delete(key, deletion, deleted)
+            yield from self._tell([(*key, max(deletion.leader_epoch, NO_EPOCH), False)])
             yield
         if deleted:
             yield from in_work(around.logs.sync_directories)
@@ -451,25 +457,24 @@ class RoleChanges:
             return NONE
         return self._ignored(key, ErrorCode.FENCED_LEADER_EPOCH, "its leader epoch is older", leader_epoch)
 
-    def _delete(self, key: Key, deleted: set[str]) -> int:
+    def _deletion(self, key: Key, leader_epoch: int) -> Deletion:
+        waiting, partition = self._around.waiting, self._around.logs.partitions.get(key)
+        topic_id = waiting.topic_id(key) if partition is None else partition.topic_id
+        return Deletion(topic_id, leader_epoch, max(self._states.leader_epoch(key), waiting.leader_epoch(key)))
+
+    def _delete(self, key: Key, deletion: Deletion, deleted: set[str]) -> int:
         """The role goes first: what is deleted serves nobody. A log of which no controller has told is deleted as well."""
         self._states.by_key.pop(key, None)
         self._around.isr.resign(key)
         deleted.add(key[0])
         try:
             self._around.logs.delete(*key)
+            self._deleted.add(key[1], deletion)
             return NONE
         except (OSError, StorageFailure) as error:
             self._states.offline.add(key)
             self._around.log.error("a replica cannot be deleted", partition=_name(key), error=str(error))
             return int(ErrorCode.KAFKA_STORAGE_ERROR)
-
-
-def _state(state: PartitionState, replicas: tuple[int, ...]) -> ReplicaState:
-    return ReplicaState(
-        state.leader, state.leader_epoch, state.partition_epoch, state.controller_epoch, replicas, state.adding_replicas,
-        state.removing_replicas,
-    )  # fmt: skip
 
 
 def _name(key: Key) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from kafka_cy.replication.replica_states import NO_EPOCH
+from kafka_cy.storage.log_dir import NO_TOPIC_ID
 
 if TYPE_CHECKING:
     from kafka_cy.replication.replica_states import Key
@@ -67,6 +68,11 @@ class WaitingRoles:
         """That of the role that waits. NO_EPOCH: none does."""
         known = self._roles.get(key)
         return NO_EPOCH if known is None else known.state.leader_epoch
+
+    def topic_id(self, key: Key) -> bytes:
+        """That of the role that waits. NO_TOPIC_ID: it has none, or none waits."""
+        known = self._roles.get(key)
+        return NO_TOPIC_ID if known is None else known.topic_id
 
     def drop(self, key: Key) -> None:
         """The role is taken, or refused, or a controller has told something newer of this partition."""

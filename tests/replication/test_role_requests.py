@@ -160,6 +160,56 @@ def test_stop_replica(cluster: Cluster) -> None:
     assert cluster.produce(1, batch()) == (0, 0)
 
 
+@pytest.mark.parametrize("epoch", [-2, -1, 2])
+def test_a_repeated_state_does_not_bring_a_deleted_replica_back(cluster: Cluster, epoch: int) -> None:
+    """A controller sends a request again when its connection is lost; one of the two may come after the deletion."""
+    broker = cluster.brokers[1]
+    cluster.lead(2, [2], replicas=[1, 2])
+    cluster.lead(3, [3], replicas=[1, 3])  # its leader is not alive: the epoch is not taken
+    cluster.lead(2, [2], replicas=[1, 2])
+    assert cluster.stop_replica(1, epoch, delete=True) == (0, [0])
+    for _ in range(2):
+        assert cluster.send(1, [KEY]) == {KEY: 11}
+        assert broker.call("describe", TOPIC) is None
+    assert [path.name for path in (cluster.folder / "b1").rglob("t-0")] == []
+    assert [line for line in broker.call("lines") if "the replica was deleted after it was sent" in line]
+
+    assert cluster.lead(1, [1]) == {1: 11 if epoch == -2 else 0}  # a reassignment gives the broker the replica again
+    assert cluster.stop_replica(1, -2, delete=True) == (0, [0])
+    state = cluster.states[KEY]
+    cluster.states[KEY] = state._replace(leader_epoch=0)
+    assert cluster.send(1, [KEY], controller_epoch=2) == {KEY: 0}  # the next controller has cancelled the deletion
+    assert broker.describe(TOPIC).state == "online"
+
+
+def test_a_repeated_state_does_not_bring_a_deleted_topic_back_whose_leader_was_dead(cluster: Cluster) -> None:
+    """Its log was created, but no leader epoch was taken."""
+    cluster.lead(3, [3], replicas=[1, 3])
+    assert cluster.stop_replica(1, -2, delete=True) == (0, [0])
+    assert cluster.send(1, [KEY]) == {KEY: 11}
+    assert cluster.brokers[1].call("describe", TOPIC) is None
+
+
+@pytest.mark.parametrize("settings", ["known", "unknown"])
+def test_a_repeated_state_of_a_role_that_has_waited(cluster: Cluster, settings: str) -> None:
+    """The settings of its topic could not be used before the topic was deleted."""
+    cluster.brokers[1].call("unknown", {TOPIC})
+    assert cluster.lead(1, [1]) == {1: -1}
+    assert cluster.stop_replica(1, -2, delete=True) == (0, [0])
+    cluster.brokers[1].call("unknown", {TOPIC} if settings == "unknown" else set())
+    assert cluster.send(1, [KEY]) == {KEY: 11}
+    assert (cluster.brokers[1].call("describe", TOPIC), cluster.brokers[1].call("numbers").waiting_roles) == (None, 0)
+
+
+def test_a_new_topic_without_id_takes_the_name_of_a_deleted_one(cluster: Cluster) -> None:
+    """inter.broker.protocol.version before 2.8: its states look like those of the topic before it."""
+    cluster.version = 4
+    for _ in range(2):
+        cluster.states.pop(KEY, None)
+        assert cluster.lead(1, [1]) == {1: 0}
+        assert cluster.stop_replica(1, -2, delete=True) == (0, [0])
+
+
 def test_a_log_of_which_no_controller_has_told_is_deleted(cluster: Cluster) -> None:
     cluster.lead(1, [1])
     cluster.kill(1)
@@ -186,6 +236,7 @@ def test_a_failed_directory(cluster: Cluster) -> None:
     assert cluster.lead(1, [1], topic="other", is_new=True) == {1: 0}
     cluster.lead(1, [1], topic="old")
     cluster.stop_replica(1, -2, delete=True, topic="old")
+    cluster.topic_ids["old"] = uuid.uuid4()
     cluster.states["old", 0] = cluster.states["old", 0]._replace(is_new=False, leader_epoch=5)
     assert cluster.send(1, [("old", 0)]) == {("old", 0): 56}
     assert cluster.stop_replica(1, -2, delete=True, topic="old") == (0, [56])
