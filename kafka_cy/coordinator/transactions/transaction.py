@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from kafka_cy.coordinator.transactions.records import StoredTransaction, TopicPartitions
 from kafka_cy.coordinator.transactions.states import ONGOING, PREPARED
@@ -113,3 +114,13 @@ class Transaction:
         """Those of the partitions that are not part of the transaction yet, each once, in their order."""
         held = self.partitions
         return dict.fromkeys([each for each in partitions if each[1] not in held.get(each[0], ())])
+
+
+def named(transaction: Transaction) -> dict[str, Any]:
+    """Which transaction it is, for a line of the log."""
+    stored = transaction.stored
+    return {
+        "transactional_id": transaction.transactional_id[:200],
+        "producer_id": stored.producer_id,
+        "epoch": stored.producer_epoch,
+    }

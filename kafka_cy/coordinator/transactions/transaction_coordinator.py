@@ -17,7 +17,8 @@ from kafka_cy.coordinator.runtime.result import CoordinatorResult
 from kafka_cy.coordinator.runtime.runtime import CoordinatorRuntime
 from kafka_cy.coordinator.transactions import add_partitions, end_transaction, init_producer_id
 from kafka_cy.coordinator.transactions.completion import Completion
-from kafka_cy.coordinator.transactions.init_producer_id import NO_PRODUCER, NO_TIMEOUT_MS, InitRequest, Producer
+from kafka_cy.coordinator.transactions.expiry import Expiry
+from kafka_cy.coordinator.transactions.init_producer_id import NO_PRODUCER, InitRequest, Producer
 from kafka_cy.coordinator.transactions.limits import FullLine, TransactionsHeld
 from kafka_cy.coordinator.transactions.listing import ListFilter, TooSlow, listed
 from kafka_cy.coordinator.transactions.markers import EndOffsetTransaction, MarkerWriter
@@ -28,8 +29,7 @@ from kafka_cy.coordinator.transactions.records import (
     TransactionKey,
 )
 from kafka_cy.coordinator.transactions.state_machine import TransactionStateMachine
-from kafka_cy.coordinator.transactions.states import IDLE
-from kafka_cy.coordinator.transactions.transaction import Partition, Transaction
+from kafka_cy.coordinator.transactions.transaction import Partition, Transaction, named
 from kafka_cy.coordinator.transactions.verification import Verification
 from kafka_cy.protocol.errors import NONE, ErrorCode
 from kafka_cy.protocol.inter_broker_version import InterBrokerVersion
@@ -46,7 +46,7 @@ VERSION_FEATURE = "transaction.version"
 
 
 class TransactionCoordinator:
-    """Owner: the coordinator's thread. Idle cost: two timers, whatever the number of transactional ids."""
+    """Owner: the coordinator's thread."""
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class TransactionCoordinator:
         self.verification = Verification(self, remote)
         self.completion = Completion(self.runtime, cluster, writer, self.log)
         self._full_line = FullLine(self.log, loop.now)
-        self._timers: list[Any] = []
+        self.expiry = Expiry(self)
 
     def _with_others(self, calls: BrokerCalls, version: int) -> tuple[MarkerRouter, RemoteVerification]:
         """What asks the other brokers of a cluster."""
@@ -103,13 +103,11 @@ class TransactionCoordinator:
         """Begin to load every hosted partition, and to look for transactions and transactional ids whose time is over."""
         self.table.clear()
         self.runtime.start()
-        self._repeat("transaction.abort.timed.out.transaction.cleanup.interval.ms", self._ongoing, self._abort_if_timed_out)
-        self._repeat("transaction.remove.expired.transaction.cleanup.interval.ms", self._all, self._remove_if_expired)
+        self.expiry.start()
 
     def stop(self) -> None:
         """Respond to what waits and stop all timers."""
-        for timer in self._timers:
-            timer.cancel()
+        self.expiry.stop()
         self.runtime.stop()
 
     def look(self) -> None:
@@ -144,7 +142,7 @@ class TransactionCoordinator:
         index = self.runtime.partition_index(transactional_id)
         return index is not None and self.runtime.shard(index) is not None
 
-    def _write(
+    def write(
         self,
         transactional_id: str,
         operation: Callable[[Transaction | None, int | None], CoordinatorResult[R] | None],
@@ -171,7 +169,7 @@ class TransactionCoordinator:
             if producer_id is None:
                 respond(ErrorCode.COORDINATOR_NOT_AVAILABLE, None)
             else:
-                self._write(transactional_id, operation, respond, producer_id)
+                self.write(transactional_id, operation, respond, producer_id)
 
         self.producer_ids.take(taken)
 
@@ -206,9 +204,9 @@ class TransactionCoordinator:
             if not transaction.is_ongoing:
                 return init_producer_id.next_epoch(transaction, request, new_id, now_ms())
             response = (ErrorCode.CONCURRENT_TRANSACTIONS, NO_PRODUCER)
-            return self._fence(transaction, new_id, "a new producer has its transactional id", response)
+            return self.fence(transaction, new_id, "a new producer has its transactional id", response)
 
-        self._write(transactional_id, operation, partial(self._ended, transactional_id, respond))
+        self.write(transactional_id, operation, partial(self.ended, transactional_id, respond))
 
     # -- partitions of transactions --
 
@@ -245,7 +243,7 @@ class TransactionCoordinator:
                     error = ErrorCode.COORDINATOR_NOT_AVAILABLE
             respond(error)
 
-        self._write(transactional_id, operation, done)
+        self.write(transactional_id, operation, done)
 
     def verify_partitions(
         self,
@@ -308,7 +306,7 @@ class TransactionCoordinator:
         known = [(ids[name], index) for name, index in partitions if name in ids]
         if self.table.set_partitions(stored.producer_id, stored.producer_epoch, known):
             return True
-        self.log("there are too many partitions in open transactions", **_named(transaction))
+        self.log("there are too many partitions in open transactions", **named(transaction))
         return False
 
     # -- the end of transactions --
@@ -337,9 +335,9 @@ class TransactionCoordinator:
             next_producer = end_transaction.producer_after(prepare) if raises else NO_PRODUCER
             return self._prepare(transaction, prepare, (NONE, next_producer))
 
-        self._write(transactional_id, operation, partial(self._ended, transactional_id, respond))
+        self.write(transactional_id, operation, partial(self.ended, transactional_id, respond))
 
-    def _fence(self, transaction: Transaction, new_id: int | None, why: str, response: R) -> CoordinatorResult[R]:
+    def fence(self, transaction: Transaction, new_id: int | None, why: str, response: R) -> CoordinatorResult[R]:
         """Abort the open transaction; the epoch of its producer is over."""
         version = int(self.cluster.features.levels.get(VERSION_FEATURE, 0))
         raises = version >= end_transaction.VERSION_WITH_EPOCH_BUMP
@@ -352,18 +350,18 @@ class TransactionCoordinator:
     ) -> CoordinatorResult[R]:
         """Store the outcome. `why` the coordinator fences the producer; empty if the producer asked for it."""
         before = transaction.stored
-        named = _named(transaction) if why else {}
+        name = named(transaction) if why else {}
 
         def apply() -> None:
             last_epoch = transaction.last_epoch
             transaction.last_epoch = end_transaction.last_epoch_after(before, prepare, last_epoch, fences=bool(why))
             self.table.remove(before.producer_id)  # before any marker: nothing may be written behind it
             if why:
-                self.info(f"a transaction was aborted: {why}", **named)
+                self.info(f"a transaction was aborted: {why}", **name)
 
         return CoordinatorResult([(TransactionKey(transaction.transactional_id), prepare)], response, apply)
 
-    def _ended(
+    def ended(
         self,
         transactional_id: str,
         respond: RespondProducer,
@@ -398,9 +396,14 @@ class TransactionCoordinator:
         if any(shard.is_loading for shard in list(self.runtime.shards.values())):
             return ErrorCode.COORDINATOR_LOAD_IN_PROGRESS, []
         try:
-            return ErrorCode.NONE, listed(self._all(), wanted, self.loop.wall_clock_ms())
+            return ErrorCode.NONE, listed(self.all_transactions(), wanted, self.loop.wall_clock_ms())
         except TooSlow:
             return ErrorCode.POLICY_VIOLATION, []
+
+    def all_transactions(self) -> Iterator[Transaction]:
+        """Those of all loaded partitions, one after the other; one may come twice. Any thread."""
+        for shard in self.runtime.loaded_shards():
+            yield from shard.state.all.each()
 
     def counts(self) -> tuple[int, int, int, int]:
         """(transactional ids, open transactions, prepared ones, ms since the oldest open one began); any thread may call it."""
@@ -414,86 +417,6 @@ class TransactionCoordinator:
             max(0, now_ms - oldest_ms),
         )
 
-    # -- time --
-
-    def _repeat(
-        self, key: str, transactions: Callable[[], Iterator[Transaction]], work: Callable[[Transaction], object]
-    ) -> None:
-        """Do the work for each transaction, in slices, every interval; the next round begins after the end of this one."""
-        interval_s = int(self.config[key]) / 1000
-        place = len(self._timers)
-
-        def schedule() -> None:
-            self._timers[place] = self.loop.call_later(interval_s, begin)
-
-        def begin() -> None:
-            self.runtime.in_slices(transactions(), work, schedule)
-
-        self._timers.append(None)
-        schedule()
-
-    def _ongoing(self) -> Iterator[Transaction]:
-        for shard in self.runtime.loaded_shards():
-            yield from shard.state.ongoing.each()
-
-    def _all(self) -> Iterator[Transaction]:
-        for shard in self.runtime.loaded_shards():
-            yield from shard.state.all.each()
-
-    def _abort_if_timed_out(self, found: Transaction) -> None:
-        if not self._is_timed_out(found):
-            return
-
-        def operation(
-            transaction: Transaction | None, new_id: int | None
-        ) -> CoordinatorResult[end_transaction.Response] | None:
-            if transaction is None or not self._is_timed_out(transaction):
-                return CoordinatorResult(response=(ErrorCode.INVALID_TXN_STATE, NO_PRODUCER))
-            if transaction.is_epoch_exhausted and new_id is None:
-                return None
-            return self._fence(transaction, new_id, "it took longer than its timeout", (ErrorCode.NONE, NO_PRODUCER))
-
-        named = _named(found)
-
-        def aborted(error: ErrorCode, producer: Producer) -> None:
-            if error and error is not ErrorCode.INVALID_TXN_STATE:
-                self.log("a transaction that took too long could not be aborted", error=error.name, **named)
-
-        self._write(found.transactional_id, operation, partial(self._ended, found.transactional_id, aborted))
-
-    def _is_timed_out(self, transaction: Transaction) -> bool:
-        stored = transaction.stored
-        if not transaction.is_ongoing or stored.timeout_ms == NO_TIMEOUT_MS:
-            return False
-        now_ms: int = self.loop.wall_clock_ms()
-        return stored.start_ms + stored.timeout_ms < now_ms
-
-    def _remove_if_expired(self, found: Transaction) -> None:
-        """Remove a transactional id that was not used for `transactional.id.expiration.ms`."""
-        latest_ms = self.loop.wall_clock_ms() - int(self.config["transactional.id.expiration.ms"])
-
-        def operation(transaction: Transaction | None, new_id: int | None) -> CoordinatorResult[bool]:
-            if transaction is None or not _is_unused(transaction, latest_ms):
-                return CoordinatorResult(response=False)
-            return CoordinatorResult([(TransactionKey(transaction.transactional_id), None)], True)
-
-        if _is_unused(found, latest_ms):
-            self._write(found.transactional_id, operation, lambda error, response: None)
-
-
-def _is_unused(transaction: Transaction, latest_ms: int) -> bool:
-    return transaction.stored.state in IDLE and transaction.stored.last_update_ms <= latest_ms
-
 
 def _producer_of(transaction: Transaction) -> Producer:
     return Producer(transaction.stored.producer_id, transaction.stored.producer_epoch)
-
-
-def _named(transaction: Transaction) -> dict[str, Any]:
-    """Which transaction it is, for a line of the log."""
-    stored = transaction.stored
-    return {
-        "transactional_id": transaction.transactional_id[:200],
-        "producer_id": stored.producer_id,
-        "epoch": stored.producer_epoch,
-    }
