@@ -31,5 +31,5 @@ def handle(request: Request[HeartbeatRequest], context: UsesGroups) -> dict[str,
         request.respond({"throttle_time": 0, "error_code": int(error)})
 
     instance_id = body.group_instance_id if request.api_version >= 3 else None
-    context.groups.heartbeat(body.group_id, body.member_id, instance_id, body.generation_id, respond)
+    context.groups.classic.heartbeat(body.group_id, body.member_id, instance_id, body.generation_id, respond)
     return None

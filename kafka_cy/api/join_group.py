@@ -53,5 +53,5 @@ def handle(request: Request[JoinGroupRequest], context: UsesGroups) -> dict[str,
         respond(join_error(GROUP_DENIED))
         return None
     request.end_turn()
-    context.groups.join(join, respond)
+    context.groups.classic.join(join, respond)
     return None

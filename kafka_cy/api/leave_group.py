@@ -39,5 +39,5 @@ def handle(request: Request[LeaveGroupRequest], context: UsesGroups) -> dict[str
     if not may_group(request, Operation.READ, body.group_id):
         respond(GROUP_DENIED, [])
         return None
-    context.groups.leave(body.group_id, members, respond)
+    context.groups.classic.leave(body.group_id, members, respond)
     return None

@@ -42,5 +42,5 @@ def handle(request: Request[SyncGroupRequest], context: UsesGroups) -> dict[str,
         assignments={each.member_id: bytes(each.assignment) for each in body.assignments},
     )
     request.end_turn()
-    context.groups.sync(sync, lambda response: request.respond({"throttle_time": 0, **response}))
+    context.groups.classic.sync(sync, lambda response: request.respond({"throttle_time": 0, **response}))
     return None

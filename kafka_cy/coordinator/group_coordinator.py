@@ -1,6 +1,6 @@
 """The group coordinator: what the group APIs ask for, in terms of operations on the state of a group.
 
-The way of a request: `kafka_cy.api.join_group` -> `GroupCoordinator.join` -> `CoordinatorRuntime.write` -> an operation
+The way of a request: `kafka_cy.api.join_group` -> `ClassicRequests.join` -> `CoordinatorRuntime.write` -> an operation
 (`classic.join`), which returns records and a response or keeps the request -> append, replay, response. Everything runs
 on the coordinator's thread and on the timers of the loop that is passed in.
 """
@@ -8,21 +8,15 @@ on the coordinator's thread and on the timers of the loop that is passed in.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
 from kafka_cy.base.slices import AT_ONCE_MAX
 from kafka_cy.coordinator import heartbeat_table, open_groups
 from kafka_cy.coordinator.classic.group import ClassicGroup
-from kafka_cy.coordinator.classic.heartbeat import check_heartbeat
-from kafka_cy.coordinator.classic.join import JoinGroup
-from kafka_cy.coordinator.classic.leave import leave_group
-from kafka_cy.coordinator.classic.member import Respond
 from kafka_cy.coordinator.classic.rebalance import Rebalancer
-from kafka_cy.coordinator.classic.requests import JoinRequest, SyncRequest
-from kafka_cy.coordinator.classic.responses import join_error, sync_error
-from kafka_cy.coordinator.classic.sync import SyncGroup
+from kafka_cy.coordinator.classic_requests import ClassicRequests
 from kafka_cy.coordinator.commit_request import CommitRequest
 from kafka_cy.coordinator.commits import Commits, Producer
 from kafka_cy.coordinator.consumer.consumer_groups import ConsumerGroups
@@ -39,8 +33,8 @@ from kafka_cy.coordinator.offsets.deleted_topics import DeletedTopics
 from kafka_cy.coordinator.offsets.expiry import expire, expiry_pieces
 from kafka_cy.coordinator.offsets.pieces import Piece, pieces_of
 from kafka_cy.coordinator.open_groups import OpenLog
-from kafka_cy.coordinator.records import GroupKey, StoredGroup, partition_of
-from kafka_cy.coordinator.responders import RespondCommit, once, or_else, respond_offsets
+from kafka_cy.coordinator.records import partition_of
+from kafka_cy.coordinator.responders import RespondCommit, respond_offsets
 from kafka_cy.coordinator.runtime.reads import look_each, read_each
 from kafka_cy.coordinator.runtime.result import CoordinatorResult
 from kafka_cy.coordinator.runtime.runtime import CoordinatorRuntime
@@ -82,10 +76,9 @@ class GroupCoordinator:
             log or (lambda *_, **__: None), stored_timeout_s=int(config["offsets.commit.timeout.ms"]) / 1000,
         )  # fmt: skip
         self.limits = GroupLimits(config, self.runtime.log, loop.now)
-        self.members_max = int(config["group.max.size"])
         initial_delay_ms = int(config["group.initial.rebalance.delay.ms"])
         info = info or (lambda *_, **__: None)
-        self.rebalancer = Rebalancer(self.runtime, initial_delay_ms, self.members_max, info)
+        self.rebalancer = Rebalancer(self.runtime, initial_delay_ms, int(config["group.max.size"]), info)
         self.topics = Topics(cluster, config["broker.rack"])
         self.consumer = ConsumerGroups(
             self.runtime, config, self.topics, self.rebalancer, info,
@@ -103,8 +96,9 @@ class GroupCoordinator:
         self.soft_states: dict[type[Group], SoftState] = {
             ClassicGroup: self.rebalancer, ConsumerGroup: self.consumer, ShareGroup: self.share, StreamsGroup: self.streams
         }  # fmt: skip
-        self.join_group = JoinGroup(self.rebalancer, self.members_max)
-        self.sync_group = SyncGroup(self.rebalancer)
+        self.classic = ClassicRequests(
+            self.runtime, config, self.limits, self.rebalancer, self.consumer, self.soft_states
+        )
         self.offset_commit = OffsetCommit(
             loop, self.limits, int(config["offset.metadata.max.bytes"]), self.runtime.batch_bytes_max
         )
@@ -219,133 +213,6 @@ class GroupCoordinator:
         respond: Callable[[ErrorCode, R | None], object] = lambda error, response: None,
     ) -> None:
         self.runtime.write(group_id, lambda state: operation(state.groups.get(group_id)), respond)
-
-    # -- members --
-
-    def join(self, request: JoinRequest, respond: Respond) -> None:
-        """JoinGroup; `respond` is called once, possibly much later."""
-        error = self._check_join(request)
-        if error:
-            return respond(join_error(error, "" if error is ErrorCode.UNKNOWN_SERVER_ERROR else request.member_id))
-        group_id, respond = request.group_id, once(respond)
-        lost = join_error(ErrorCode.NOT_COORDINATOR, request.member_id)
-        later = self._when_stored(group_id, respond, lost)
-
-        def operation(state: GroupStateMachine) -> Generator[object, None, CoordinatorResult[dict[str, Any]]]:
-            group = state.groups.get(group_id)
-            classic = of_kind(group, ClassicGroup)
-            if classic is not None:
-                return self.join_group.join(classic, request, later)
-            consumer = of_kind(group, ConsumerGroup)
-            if consumer is not None and consumer.members:
-                return (yield from self.consumer.classic_members.join(state.groups, consumer, request))
-            if group is not None and (not group.is_empty or isinstance(group, ShareGroup)):
-                return CoordinatorResult(response=join_error(ErrorCode.INCONSISTENT_GROUP_PROTOCOL))
-            if request.member_id:
-                return CoordinatorResult(response=join_error(ErrorCode.UNKNOWN_MEMBER_ID, request.member_id))
-            if group is None and self.limits.is_full(group_id):
-                return CoordinatorResult(response=join_error(ErrorCode.POLICY_VIOLATION))
-            return self._create(state, group_id, write)
-
-        def done(error: ErrorCode, response: dict[str, Any] | None) -> None:
-            respond(join_error(error, request.member_id) if response is None else response)
-
-        write = partial(self.runtime.write_either, group_id, operation, done, partial(self.consumer.joins_long, request))
-        write()
-
-    def _check_join(self, request: JoinRequest) -> ErrorCode:
-        low, high = self.config["group.min.session.timeout.ms"], self.config["group.max.session.timeout.ms"]
-        if not request.group_id:
-            return ErrorCode.INVALID_GROUP_ID
-        if not low <= request.session_timeout_ms <= high:
-            return ErrorCode.INVALID_SESSION_TIMEOUT
-        # Kafka fails here too, when it serializes the response or the record.
-        return ErrorCode.NONE if request.can_be_stored() else ErrorCode.UNKNOWN_SERVER_ERROR
-
-    def _create(
-        self, state: GroupStateMachine, group_id: str, then: Callable[[], object]
-    ) -> CoordinatorResult[dict[str, Any]]:
-        """As Kafka, the first JoinGroup stores an empty group, whatever its own outcome. It takes the place of an empty group
-        of another kind."""
-        empty = StoredGroup("", 0, None, None, self.loop.wall_clock_ms(), ())
-        before = state.groups.get(group_id)
-
-        def created() -> None:
-            if before is not None:
-                self.soft_states[type(before)].end(before, ErrorCode.UNKNOWN_MEMBER_ID)
-            self.soft_states[ClassicGroup].begin(state.groups[group_id])
-            then()
-
-        tombstones = before.tombstones() if before is not None else []
-        return CoordinatorResult([*tombstones, (GroupKey(group_id), empty)], apply=created)
-
-    def sync(self, request: SyncRequest, respond: Respond) -> None:
-        """SyncGroup; responds when the leader's assignment is stored."""
-        group_id = request.group_id
-        if not group_id:
-            return respond(sync_error(ErrorCode.INVALID_GROUP_ID))
-        respond = once(respond)
-        later = self._when_stored(group_id, respond, sync_error(ErrorCode.NOT_COORDINATOR))
-
-        def done(error: ErrorCode, response: dict[str, Any] | None) -> None:
-            if error is ErrorCode.COORDINATOR_LOAD_IN_PROGRESS:
-                error = ErrorCode.REBALANCE_IN_PROGRESS  # the assignment is lost: join again
-            respond(sync_error(error) if response is None else response)
-
-        def operation(group: Group | None) -> CoordinatorResult[dict[str, Any]]:
-            consumer = of_kind(group, ConsumerGroup)
-            if consumer is not None:
-                return self.consumer.classic_members.sync(consumer, request)
-            return self.sync_group.sync(of_kind(group, ClassicGroup), request, later)
-
-        self._write(group_id, operation, done)
-
-    def heartbeat(
-        self, group_id: str, member_id: str, instance_id: str | None, generation: int, respond: Callable[[ErrorCode], object]
-    ) -> None:
-        """Heartbeat of a member that no reactor could respond to. It waits for conversions: meanwhile members are missing."""
-        if not group_id:
-            respond(ErrorCode.INVALID_GROUP_ID)
-            return
-
-        def operation(group: Group | None) -> CoordinatorResult[ErrorCode]:
-            consumer = of_kind(group, ConsumerGroup)
-            if consumer is not None:
-                error = self.consumer.classic_members.heartbeat(consumer, member_id, instance_id, generation)
-            else:
-                classic = of_kind(group, ClassicGroup)
-                error = check_heartbeat(classic, member_id, instance_id, generation, self.loop.now())
-            return CoordinatorResult(response=error)
-
-        def done(error: ErrorCode, response: ErrorCode | None) -> None:
-            is_loading = error is ErrorCode.COORDINATOR_LOAD_IN_PROGRESS  # sessions begin when loading ends
-            respond(ErrorCode.NONE if is_loading else error if response is None else response)
-
-        self._write(group_id, operation, done)
-
-    def leave(
-        self,
-        group_id: str,
-        members: list[tuple[str, str | None]],
-        respond: Callable[[ErrorCode, list[dict[str, Any]]], None],
-    ) -> None:
-        """LeaveGroup of (member id, instance id) pairs; `respond` gets an error, or an entry for each pair."""
-        if not group_id:
-            return respond(ErrorCode.INVALID_GROUP_ID, [])
-
-        def operation(state: GroupStateMachine) -> Generator[object, None, CoordinatorResult[list[dict[str, Any]]]]:
-            group = state.groups.get(group_id)
-            consumer = of_kind(group, ConsumerGroup)
-            if consumer is not None:
-                return (yield from self.consumer.classic_members.leave(state.groups, consumer, members))
-            return leave_group(self.rebalancer, of_kind(group, ClassicGroup), members)
-
-        is_long = partial(self.consumer.leaves_long, group_id, members)
-        self.runtime.write_either(group_id, operation, partial(or_else, respond, []), is_long)
-
-    def _when_stored(self, group_id: str, respond: Respond, lost: dict[str, Any]) -> Respond:
-        """`respond` for a request that is kept: held back until what it follows from is stored, or is lost."""
-        return lambda response: self.runtime.when_stored(group_id, lambda error: respond(lost if error else response))
 
     # -- offsets --
 

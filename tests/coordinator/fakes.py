@@ -316,7 +316,7 @@ class Harness:
     ) -> list[dict[str, Any]]:  # fmt: skip
         responses: list[dict[str, Any]] = []
         protocols = [("range", SUBSCRIPTION)] if protocols is None else protocols
-        self.coordinator.join(
+        self.coordinator.classic.join(
             JoinRequest(
                 group, member, instance, client, "/127.0.0.1", session_ms, rebalance_ms, kind, protocols, known, skip
             ),
@@ -330,12 +330,12 @@ class Harness:
     ) -> list[dict[str, Any]]:  # fmt: skip
         responses: list[dict[str, Any]] = []
         request = SyncRequest(group, generation, member, instance, kind, protocol, assignments or {})
-        self.coordinator.sync(request, responses.append)
+        self.coordinator.classic.sync(request, responses.append)
         return responses
 
     def heartbeat(self, member: str, generation: int, *, group: str = "g", instance: str | None = None) -> ErrorCode:
         found: list[ErrorCode] = []
-        self.coordinator.heartbeat(group, member, instance, generation, found.append)
+        self.coordinator.classic.heartbeat(group, member, instance, generation, found.append)
         return found[0]
 
     def commit(
@@ -367,7 +367,7 @@ class Harness:
         self, members: list[tuple[str, str | None]], *, group: str = "g"
     ) -> tuple[ErrorCode, list[dict[str, Any]]]:
         found: list[tuple[ErrorCode, list[dict[str, Any]]]] = []
-        self.coordinator.leave(group, members, lambda error, left: found.append((error, left)))
+        self.coordinator.classic.leave(group, members, lambda error, left: found.append((error, left)))
         return found[0]
 
     def delete_group(self, group: str = "g") -> ErrorCode:

@@ -85,7 +85,7 @@ def test_heartbeats_during_a_downgrade_wait_for_its_end() -> None:
         if harness.coordinator.runtime.busy_key == "g":
             seen += not isinstance(harness.group("g"), ClassicGroup) or len(harness.group("g").members) < MEMBERS
             for member, generation in generations.items():
-                harness.coordinator.heartbeat("g", member, None, generation, found.append)
+                harness.coordinator.classic.heartbeat("g", member, None, generation, found.append)
                 sent += 1
             assert not found, "they wait"
     group = harness.group("g")
@@ -220,7 +220,7 @@ def test_members_of_a_classic_group_are_converted_in_steps(monkeypatch: pytest.M
         for each in calls:
             each.by_turn.append(0)
         if harness.coordinator.runtime.busy_key == "g" and len(beaten) < MEMBERS:
-            harness.coordinator.heartbeat("g", names[-1], None, 1, beaten.append)
+            harness.coordinator.classic.heartbeat("g", names[-1], None, 1, beaten.append)
     group = harness.consumer_group("g")
     assert len(group.members) == MEMBERS + 1 and joined[0]["error_code"] == 0
     assert sorted(partition for name in names for partition in group.members[name].assigned.get(CT, ())) == [0, 1, 2, 3]
@@ -259,7 +259,7 @@ def test_the_last_member_goes_by_a_classic_request(monkeypatch: pytest.MonkeyPat
     if replaces:
         responses = harness.join("g", instance="i", session_ms=60_000, rebalance_ms=60_000)
     else:
-        harness.coordinator.leave("g", [("m", "i"), ("x", None)], lambda error, left: responses.append((error, left)))
+        harness.coordinator.classic.leave("g", [("m", "i"), ("x", None)], lambda error, left: responses.append((error, left)))
     calls.settle(harness.loop)
     group = harness.group("g")
     assert isinstance(group, ClassicGroup) and len(group.members) == MEMBERS + replaces
