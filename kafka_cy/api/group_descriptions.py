@@ -74,7 +74,7 @@ def describe_groups(
         request.respond_long(ask)
         return None
     few = [name for name in names if allows(name)]
-    if context.groups.members_count(few) <= MEMBERS_AT_ONCE_MAX:
+    if context.groups.members_count(few) <= MEMBERS_AT_ONCE_MAX and not context.groups.is_busy(few):
         found: list[dict[str, Any]] = []
         for _ in groups.descriptions(few, found):
             pass

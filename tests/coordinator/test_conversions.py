@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kafka_cy.api import describe_groups
+from kafka_cy.api import consumer_group_describe, describe_groups
 from kafka_cy.base import slices
 from kafka_cy.coordinator.classic.group import ClassicGroup
 from kafka_cy.coordinator.consumer import consumer_groups, downgrade, upgrade
@@ -118,6 +118,44 @@ def test_descriptions_during_a_downgrade_show_its_end() -> None:
         (described,) = make()["groups"]
         assert (described["group_state"], len(described["members"])) == ("PreparingRebalance", MEMBERS)
     assert describe_groups.handle(request, context) is not None, "at once again"  # type: ignore[arg-type]
+
+
+class LongConsumerRequest(LongRequest):
+    """A ConsumerGroupDescribe request."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = SimpleNamespace(group_ids=["g"], include_authorized_operations=False)
+
+
+@pytest.mark.parametrize("kind", ["upgrade", "downgrade"])
+def test_descriptions_of_consumer_groups_during_a_conversion_show_its_end(kind: str) -> None:
+    harness = classic()[0] if kind == "upgrade" else mixed()[0]
+    context: Any = SimpleNamespace(groups=harness.coordinator)
+    send_join(harness) if kind == "upgrade" else send_leave(harness)
+    request = LongConsumerRequest()
+    for turn, _ in enumerate(turns(harness.loop)):
+        if harness.coordinator.runtime.busy_key == "g" and turn % 3 == 0:  # each of them takes a turn
+            assert consumer_group_describe.handle(request, context) is None  # type: ignore[arg-type]
+    assert len(request.made) > MEMBERS / PIECE
+    shown = [make()["groups"][0] for make in request.made]
+    if kind == "upgrade":
+        assert {(each["error_code"], len(each["members"]), each["group_epoch"]) for each in shown} == {(0, MEMBERS + 1, 2)}
+    else:
+        assert {(each["error_code"], len(each["members"])) for each in shown} == {(ErrorCode.GROUP_ID_NOT_FOUND, 0)}
+    assert consumer_group_describe.handle(request, context) is not None, "at once again"  # type: ignore[arg-type]
+
+
+def test_a_fault_in_a_description_of_a_consumer_group_is_a_response(monkeypatch: pytest.MonkeyPatch) -> None:
+    harness, _ = mixed()
+
+    def fails(*_: Any) -> None:
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr(consumer_groups, "describe", fails)
+    request, context = LongConsumerRequest(), SimpleNamespace(groups=harness.coordinator)
+    described: Any = consumer_group_describe.handle(request, context)  # type: ignore[arg-type]
+    assert [each["error_code"] for each in described["groups"]] == [ErrorCode.UNKNOWN_SERVER_ERROR]
 
 
 def test_a_fault_in_a_description_is_a_response(monkeypatch: pytest.MonkeyPatch) -> None:

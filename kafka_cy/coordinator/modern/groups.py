@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, Final, Protocol
 
-from kafka_cy.base.slices import at_once
+from kafka_cy.base.slices import WAITS, at_once
 from kafka_cy.coordinator.group import Group
 from kafka_cy.coordinator.modern.context import SESSION, ModernContext
 from kafka_cy.coordinator.modern.deadlines import Deadlines, Key
@@ -94,18 +94,37 @@ class ModernGroups(ABC):
     def _size(self, request: Any) -> int:
         """How much the heartbeat of a member that does not leave has to look at: see LONG_HEARTBEAT."""
 
-    def descriptions(self, group_ids: Sequence[str], found: list[dict[str, Any]]) -> Iterator[None]:
-        """Put what the request to describe groups shows of each group into `found`. A task for slices."""
+    def descriptions(self, group_ids: Sequence[str], found: list[dict[str, Any]]) -> Iterator[object]:
+        """Put what the request to describe groups shows of each group into `found`. A task for slices.
+
+        A group is described as it is after the operations on it that came before: no part of a change shows.
+        """
         for group_id in group_ids:
-            error, group = self._to_describe(group_id)
-            description: dict[str, Any] = {"error_code": int(error), "error_message": None} | self.unknown(group_id)
+            description: dict[str, Any] = {}
             found.append(description)
+            begun: list[Iterator[object]] = []
+            self.runtime.look_in_turn(group_id, partial(self._begin_description, group_id, description, begun))
+            while not begun:
+                yield WAITS
+            yield from begun[0]
+            yield None
+
+    def _begin_description(self, group_id: str, description: dict[str, Any], begun: list[Iterator[object]]) -> None:
+        """The turn of a description has come: it takes what it shows, and `begun` gets the other steps."""
+        steps: Iterator[object] = iter(())
+        try:
+            error, group = self._to_describe(group_id)
+            description |= {"error_code": int(error), "error_message": None} | self.unknown(group_id)
             if isinstance(group, self.KIND):
-                yield from self._describe(group, description)
+                steps = self._describe(group, description)
+                next(steps, None)
             elif not error:
                 problem = f"Group {group_id} not found." if group is None else f"Group {group_id} is not a {self.NAME}."
                 description |= {"error_code": int(ErrorCode.GROUP_ID_NOT_FOUND), "error_message": problem}
-            yield
+        except Exception as fault:  # noqa: BLE001 the request has its response
+            self.runtime.on_fault(fault)
+            description |= {"error_code": int(ErrorCode.UNKNOWN_SERVER_ERROR), "error_message": None} | self.unknown(group_id)
+        begun.append(steps)
 
     def _to_describe(self, group_id: str) -> tuple[ErrorCode, Group | None]:
         if not self.is_offered():
@@ -121,7 +140,7 @@ class ModernGroups(ABC):
 
     @abstractmethod
     def _describe(self, group: Any, description: dict[str, Any]) -> Iterator[None]:
-        """Put the fields of the group into its description."""
+        """Put the fields of the group into its description. The first step takes them, the others only show them."""
 
     # -- soft state --
 
