@@ -45,7 +45,7 @@ def handle(request: Request[DeleteGroupsRequest], context: DeletesGroups) -> Non
         return {"throttle_time": 0, "results": results}
 
     def delete_many(ready: Callable[[Callable[[], dict[str, Any]]], object]) -> None:
-        context.groups.delete_groups(names, lambda errors: ready(lambda: response(errors)))
+        context.groups.deletion.delete_groups(names, lambda errors: ready(lambda: response(errors)))
 
     if len(asked) > AT_ONCE_MAX and request.authorizer is None:
         request.respond_long(delete_many)
@@ -54,4 +54,4 @@ def handle(request: Request[DeleteGroupsRequest], context: DeletesGroups) -> Non
     else:
         for _ in check() if request.authorizer is not None else ():
             pass
-        context.groups.delete_groups(names, lambda errors: request.respond(response(errors)))
+        context.groups.deletion.delete_groups(names, lambda errors: request.respond(response(errors)))

@@ -164,9 +164,11 @@ def offset_tombstones(group_id: str, partitions: Iterable[tuple[str, int]]) -> l
     return [(OffsetKey(group_id, topic, partition), None) for topic, partition in partitions]
 
 
-def all_partitions(group: Group) -> list[tuple[str, int]]:
-    """The (topic, partition) pairs that the group has offsets of, also in open transactions."""
-    found = {(topic, partition): None for topic in group.offsets for partition in group.offsets.partitions(topic)}
-    for topic, pending in (group.pending or {}).items():
-        found.update(dict.fromkeys((topic, partition) for partition in pending))
-    return list(found)
+def committed_partitions(offsets: CommittedOffsets) -> Iterator[tuple[str, int]]:
+    """The (topic, partition) pairs of the offsets. Any thread."""
+    return ((topic, partition) for topic in offsets for partition in offsets.partitions(topic))
+
+
+def pending_partitions(group: Group) -> Iterator[tuple[str, int]]:
+    """The (topic, partition) pairs that the group has offsets of in open transactions."""
+    return ((topic, partition) for topic, pending in (group.pending or {}).items() for partition in pending)

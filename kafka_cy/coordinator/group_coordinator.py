@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
-from kafka_cy.base.slices import AT_ONCE_MAX
 from kafka_cy.coordinator import heartbeat_table, open_groups
 from kafka_cy.coordinator.classic.group import ClassicGroup
 from kafka_cy.coordinator.classic.rebalance import Rebalancer
@@ -24,6 +23,7 @@ from kafka_cy.coordinator.consumer.group import ConsumerGroup
 from kafka_cy.coordinator.doors import Doors
 from kafka_cy.coordinator.group import Group
 from kafka_cy.coordinator.group_counts import GroupCounts
+from kafka_cy.coordinator.group_deletion import GroupDeletion
 from kafka_cy.coordinator.group_kinds import of_kind
 from kafka_cy.coordinator.group_limits import GroupLimits
 from kafka_cy.coordinator.modern.topics import Topics
@@ -31,7 +31,7 @@ from kafka_cy.coordinator.offsets import delete as deletion
 from kafka_cy.coordinator.offsets.commit import OffsetCommit
 from kafka_cy.coordinator.offsets.deleted_topics import DeletedTopics
 from kafka_cy.coordinator.offsets.expiry import expire, expiry_pieces
-from kafka_cy.coordinator.offsets.pieces import Piece, pieces_of
+from kafka_cy.coordinator.offsets.pieces import Piece, piece_size, pieces_of
 from kafka_cy.coordinator.open_groups import OpenLog
 from kafka_cy.coordinator.records import partition_of
 from kafka_cy.coordinator.responders import RespondCommit, respond_offsets
@@ -104,6 +104,7 @@ class GroupCoordinator:
         )
         self._deleted_topics = DeletedTopics(self._remove_offsets_of)
         self.counts = GroupCounts()
+        self.deletion = GroupDeletion(self.runtime, self.counts, self.share, self.soft_states)
         self._commits = Commits(self.runtime, self.offset_commit, self.counts, self.limits, self.topics_deleted)
         self._expiry_timer: Any = None
 
@@ -155,13 +156,17 @@ class GroupCoordinator:
             self.runtime.unload_all()
         self._deleted_topics.add(topics, self.loop.wall_clock_ms())
 
+    def _piece_size(self, group: Group) -> int:
+        """How many of the group's offsets one batch removes."""
+        return piece_size(group.group_id, self.runtime.batch_bytes_max())
+
     def _remove_offsets_of(self, topics: Mapping[str, deletion.DeletedTopic], done: Callable[[], object]) -> None:
         topic_ids = {topic_id for topic in topics.values() for topic_id in topic.ids or ()}
 
         def pieces() -> Iterator[tuple[str, Piece]]:
             for group in self._each_group():
                 self.share.topics_deleted(group, topic_ids)
-                for piece in pieces_of(deletion.partitions_of_topics(group, topics)):
+                for piece in pieces_of(deletion.partitions_of_topics(group, topics), self._piece_size(group)):
                     yield group.group_id, piece
 
         def remove(item: tuple[str, Piece]) -> None:
@@ -295,45 +300,6 @@ class GroupCoordinator:
             listed = [each for each in listed if each["group_state"].lower() in wanted_states]
         return ErrorCode.COORDINATOR_LOAD_IN_PROGRESS if self.is_loading() else ErrorCode.NONE, listed
 
-    def delete_group(self, group_id: str, respond: Callable[[ErrorCode], None]) -> None:
-        """DeleteGroups, for one group."""
-
-        def operation(group: Group | None) -> CoordinatorResult[ErrorCode]:
-            if isinstance(group, ShareGroup):
-                return CoordinatorResult(apply=partial(self.share.delete_group, group_id, respond))
-            result = deletion.delete_group(group)
-            if group is not None and result.records:
-                result.apply = partial(self.soft_states[type(group)].end, group, ErrorCode.UNKNOWN_MEMBER_ID)
-            return self.counts.deleted(result)
-
-        self._write(group_id, operation, lambda error, response: respond(error if response is None else response))
-
-    def delete_groups(self, group_ids: Sequence[str], respond: Callable[[list[ErrorCode]], object]) -> None:
-        """delete_group() for several groups, in slices if there are many; `respond` gets the errors in the same order."""
-        errors: dict[int, ErrorCode] = {}
-
-        def deleted(place: int, error: ErrorCode) -> None:
-            if place in errors:
-                return  # a fault in `respond` below
-            errors[place] = error
-            if len(errors) == len(group_ids):
-                respond([errors[each] for each in range(len(group_ids))])
-
-        def delete(place: int) -> None:
-            try:
-                self.delete_group(group_ids[place], partial(deleted, place))
-            except Exception:
-                deleted(place, ErrorCode.UNKNOWN_SERVER_ERROR)
-                raise
-
-        if not group_ids:
-            respond([])
-        elif len(group_ids) > AT_ONCE_MAX:
-            self.runtime.in_slices(range(len(group_ids)), delete)
-        else:
-            for place in range(len(group_ids)):
-                self.delete_group(group_ids[place], partial(deleted, place))
-
     # -- expiry --
 
     def _schedule_expiry(self) -> None:
@@ -350,7 +316,7 @@ class GroupCoordinator:
 
     def _expiry_pieces(self) -> Iterator[tuple[str, Piece]]:
         for group in self._each_group():
-            for piece in expiry_pieces(group):
+            for piece in expiry_pieces(group, self._piece_size(group)):
                 yield group.group_id, piece
 
     def _expire_piece(self, item: tuple[str, Piece]) -> None:

@@ -6,6 +6,7 @@ Kafka: OffsetCommits, OffsetExpired and OffsetDeletions of GroupCoordinatorMetri
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from functools import partial
 from typing import Any, TypeVar
 
@@ -34,6 +35,17 @@ class GroupCounts:
     def deleted(self, result: CoordinatorResult[R]) -> CoordinatorResult[R]:
         """Its records remove offsets that somebody deleted."""
         return self._counted("deletions", result)
+
+    def deleted_in_steps(
+        self, steps: Generator[object, None, CoordinatorResult[R]]
+    ) -> Generator[object, None, CoordinatorResult[R]]:
+        """deleted() for every batch of a long operation."""
+        while True:
+            try:
+                step = next(steps)
+            except StopIteration as end:
+                return self.deleted(end.value)
+            yield self.deleted(step) if isinstance(step, CoordinatorResult) else step
 
     def _counted(self, name: str, result: CoordinatorResult[R]) -> CoordinatorResult[R]:
         count = sum(isinstance(key, OffsetKey) for key, _ in result.records)

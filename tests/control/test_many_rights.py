@@ -73,6 +73,10 @@ class Coordinator:
         self.given.append([name for name, _ in pairs])
         done(ErrorCode.NONE, dict.fromkeys(pairs, ErrorCode.NONE))
 
+    @property
+    def deletion(self) -> Any:
+        return self
+
     def delete_groups(self, names: Sequence[str], done: Callable[..., object]) -> None:
         self.given.append(list(names))
         done([ErrorCode.NONE] * len(names))

@@ -372,7 +372,7 @@ class Harness:
 
     def delete_group(self, group: str = "g") -> ErrorCode:
         found: list[ErrorCode] = []
-        self.coordinator.delete_group(group, found.append)
+        self.coordinator.deletion.delete_group(group, found.append)
         return found[0]
 
     def describe(self, group: str = "g", version: int = 6) -> dict[str, Any]:

@@ -185,7 +185,7 @@ def test_a_deletion_goes_by_the_kind_that_the_group_has_at_its_turn() -> None:
 
     harness.coordinator.runtime.write_long("g", other)
     harness.coordinator.share_offsets.alter("g", {"st": {0: 5, 1: 6}}, altered.append)
-    harness.coordinator.delete_group("g", responses.append)
+    harness.coordinator.deletion.delete_group("g", responses.append)
     assert harness.group("g") is None
     settle(harness.loop)
     assert responses == [ErrorCode.NONE] and altered

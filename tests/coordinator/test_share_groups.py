@@ -183,7 +183,7 @@ def test_an_empty_group_stays_when_offsets_expire_and_goes_on_where_it_was() -> 
 def test_a_share_group_that_took_a_name_does_not_expire_in_the_place_of_the_group_of_before() -> None:
     harness = ShareGroupHarness()
     harness.commit(group="g")
-    pieces = list(expiry_pieces(harness.group("g")))
+    pieces = list(expiry_pieces(harness.group("g"), 500))
     assert harness.delete_group("g") == 0
     harness.alter("g", {"st": {0: 5}})
     for piece in (*pieces, ()):
@@ -297,7 +297,7 @@ def test_requests_about_states_do_not_overtake_each_other(monkeypatch: pytest.Mo
     harness.beat("g", "M1", -1)
     found: list[Any] = []
     harness.coordinator.share_offsets.alter("g", {"big": {7: 70}}, found.append)
-    harness.coordinator.delete_group("g", found.append)
+    harness.coordinator.deletion.delete_group("g", found.append)
     assert found == []
     harness.loop.advance(1)
     assert found == [{"big": Altered(uuid.UUID(int=9), {7: ErrorCode.NONE})}, ErrorCode.NONE]

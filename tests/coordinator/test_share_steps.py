@@ -131,7 +131,7 @@ def test_no_turn_of_a_heartbeat_looks_at_many_topics(turns: Turns) -> None:
         pass
     assert not turns.group.members and not turns.group.by_name
     turns.check()
-    assert turns.ask(lambda respond: turns.harness.coordinator.delete_group("g", respond)) == ErrorCode.NONE
+    assert turns.ask(lambda respond: turns.harness.coordinator.deletion.delete_group("g", respond)) == ErrorCode.NONE
     turns.check()
     assert turns.harness.coordinator.share.context.held.member_bytes == 0
 
@@ -177,7 +177,7 @@ def test_requests_that_come_between_two_steps_wait(turns: Turns) -> None:
     described: list[Any] = []
     coordinator = turns.harness.coordinator
     coordinator.share_offsets.alter("g", {NAMES[0]: {0: 5}}, altered.append)
-    coordinator.delete_group("g", altered.append)
+    coordinator.deletion.delete_group("g", altered.append)
     leaving = turns.beat("a", -1)
     coordinator.share_offsets.describe("g", None, lambda error, found: described.append((error, found)))
     assert (joining, altered, leaving) == ([], [], [])

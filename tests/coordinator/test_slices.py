@@ -20,6 +20,7 @@ from kafka_cy.base.slices import AT_ONCE_MAX
 from kafka_cy.coordinator import heartbeat_table
 from kafka_cy.coordinator.classic.rebalance import Rebalancer
 from kafka_cy.coordinator.group_coordinator import OFFSETS_TOPIC, GroupCoordinator
+from kafka_cy.coordinator.group_deletion import GroupDeletion
 from kafka_cy.coordinator.offsets.pieces import PIECE_OFFSETS_MAX
 from kafka_cy.coordinator.records import CommittedOffset, GroupKey, OffsetKey, StoredGroup, StoredMember
 from kafka_cy.coordinator.runtime import loader
@@ -439,7 +440,7 @@ def test_a_fault_in_the_response_to_a_deletion_is_one_response() -> None:
         raise ValueError("a fault")
 
     names = [f"unknown {number}" for number in range(AT_ONCE_MAX + 1)]
-    harness.coordinator.delete_groups(names, respond)
+    harness.coordinator.deletion.delete_groups(names, respond)
     for _ in range(len(names)):
         harness.loop.advance(0)
     assert responses == [[ErrorCode.GROUP_ID_NOT_FOUND] * len(names)]
@@ -494,7 +495,7 @@ def test_many_deleted_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     load(harness)
     harness.loop.advance(60)
     harness.commit(group="kept", topic="ct")
-    turns = Turns(harness, monkeypatch, GroupCoordinator, "delete_group")
+    turns = Turns(harness, monkeypatch, GroupDeletion, "delete_group")
     names = [f"g{number}" for number in range(GROUPS)]
     request = LongRequest(2, groups_names=[*names[1:], "unknown", "g5"])
     context: Any = SimpleNamespace(groups=harness.coordinator, log=BrokerLog("error"))

@@ -144,7 +144,7 @@ class OffsetsWorld:
         self.harness.groups.delete_offsets(group, [partition], lambda error, errors: None)
 
     def delete_group(self, group: str) -> None:
-        self.harness.groups.delete_group(group, lambda error: None)
+        self.harness.groups.deletion.delete_group(group, lambda error: None)
 
     def delete_topic(self, topic: str) -> None:
         self.harness.groups.topics_deleted({topic: self.cluster.topics[topic].id})

@@ -181,7 +181,7 @@ def test_a_deleted_group_takes_its_offsets_in_transactions_along() -> None:
     producer = server.harness.started()
     assert not server.txn_commit(producer, 7)
     found: list[ErrorCode] = []
-    server.harness.groups.delete_group(GROUP, found.append)
+    server.harness.groups.deletion.delete_group(GROUP, found.append)
     assert found == [0]
     server.harness.end(producer)
     assert server.fetched(topics=None) == []

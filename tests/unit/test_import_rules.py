@@ -69,7 +69,7 @@ COORDINATOR_LAYERS = [
     {"consumer", "streams"},  # convert classic groups
     {"group_kinds", "responders"},
     {"state_machine"},
-    {"commits", "classic_requests"},
+    {"commits", "classic_requests", "group_deletion"},
     {"group_coordinator"},
 ]
 

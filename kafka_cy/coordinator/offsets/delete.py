@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain, islice
 
-from kafka_cy.coordinator.group import Group, all_partitions, offset_tombstones
+from kafka_cy.base.slices import in_work
+from kafka_cy.coordinator.group import Group, committed_partitions, offset_tombstones, pending_partitions
 from kafka_cy.coordinator.offsets.commit import PartitionErrors, Response
 from kafka_cy.coordinator.offsets.pending import PendingOffsets
 from kafka_cy.coordinator.offsets.pieces import Piece
@@ -34,15 +36,35 @@ def delete_offsets(group: Group | None, partitions: Iterable[tuple[str, int]]) -
     return CoordinatorResult(offset_tombstones(group.group_id, doomed), (ErrorCode.NONE, errors))
 
 
-def delete_group(group: Group | None) -> CoordinatorResult[ErrorCode]:
-    """DeleteGroups: the tombstones of all offsets and of the group."""
+def has_few_offsets(group: Group, few: int) -> bool:
+    """Whether the group has not more offsets than that, with those in open transactions."""
+    left = few - group.offsets.count
+    return left >= 0 and sum(1 for _ in islice(pending_partitions(group), left + 1)) <= left
+
+
+def delete_group(group: Group | None, size: int) -> Generator[object, None, CoordinatorResult[ErrorCode]]:
+    """DeleteGroups: the tombstones of all offsets and of the group.
+
+    A long operation, unless the group has at most `size` offsets: one batch removes as many of them, and the last batch removes the
+    group. A crash or an error in between leaves a group with fewer offsets, which can be deleted again. Kafka stores one batch,
+    and cannot delete a group for which that is too large.
+    """
     if group is None:
         return CoordinatorResult(response=ErrorCode.GROUP_ID_NOT_FOUND)
     error = group.validate_delete()
     if error:
         return CoordinatorResult(response=error)
-    records = offset_tombstones(group.group_id, all_partitions(group)) + group.tombstones()
-    return CoordinatorResult(records, ErrorCode.NONE)
+    offsets = group.offsets
+    while not has_few_offsets(group, size):  # the end of a transaction commits offsets in between
+        listed = yield from in_work(lambda: list(committed_partitions(offsets)))
+        while listed:  # the list is freed in pieces, too
+            piece = listed[-size:]
+            del listed[-size:]
+            yield CoordinatorResult(offset_tombstones(group.group_id, piece))
+        while piece := list(islice(pending_partitions(group), size)):
+            yield CoordinatorResult(offset_tombstones(group.group_id, piece))
+    left = dict.fromkeys(chain(committed_partitions(offsets), pending_partitions(group)))
+    return CoordinatorResult(offset_tombstones(group.group_id, left) + group.tombstones(), ErrorCode.NONE)
 
 
 @dataclass(frozen=True)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kafka_cy.coordinator.group import Group, offset_tombstones
+from kafka_cy.coordinator.group import Group, committed_partitions, offset_tombstones
 from kafka_cy.coordinator.offsets.pieces import Piece, pieces_of
 from kafka_cy.coordinator.runtime.result import CoordinatorResult
 
 
-def expiry_pieces(group: Group) -> Iterator[Piece]:
+def expiry_pieces(group: Group, size: int) -> Iterator[Piece]:
     """The group's offsets in pieces for `expire`, the last one possibly empty. Offsets may come and go between two."""
     if not group.expires:
         return iter(())
-    return pieces_of((topic, partition) for topic in group.offsets for partition in group.offsets.partitions(topic))
+    return pieces_of(committed_partitions(group.offsets), size)
 
 
 def expire(group: Group | None, piece: Piece, now_ms: int, retention_ms: int) -> CoordinatorResult[bool]:

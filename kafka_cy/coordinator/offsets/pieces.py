@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
 
-PIECE_OFFSETS_MAX = 500  # looked at in one step, and removed by one batch: a step takes a millisecond or two
+PIECE_OFFSETS_MAX: Final = 500  # looked at in one step, and removed by one batch: a step takes a millisecond or two
+TOMBSTONE_BYTES: Final = 300  # of an offset's tombstone in a batch, besides the group's id
 Piece = Sequence[tuple[str, int]]  # (topic, partition) pairs
 
 
-def pieces_of(partitions: Iterable[tuple[str, int]]) -> Iterator[Piece]:
-    """The pairs in pieces, the last one possibly empty."""
+def piece_size(group_id: str, batch_bytes_max: int) -> int:
+    """How many offsets of the group one batch removes. Their tombstones take a half of it at most: those of the group fit, too."""
+    id_bytes = len(group_id) * (1 if group_id.isascii() else 4)
+    return max(1, min(PIECE_OFFSETS_MAX, batch_bytes_max // 2 // (id_bytes + TOMBSTONE_BYTES)))
+
+
+def pieces_of(partitions: Iterable[tuple[str, int]], size: int) -> Iterator[Piece]:
+    """The pairs in pieces of that size, the last one smaller, and possibly empty."""
     piece: list[tuple[str, int]] = []
     for each in partitions:
         piece.append(each)
-        if len(piece) == PIECE_OFFSETS_MAX:
+        if len(piece) == size:
             yield piece
             piece = []
     yield piece

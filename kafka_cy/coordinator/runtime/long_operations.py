@@ -2,7 +2,8 @@
 
 One of them is under way at a time. Other operations on its key wait in the key's line (`lines`) from its arrival to its end. So
 it sees one state, nobody decides by a part of its records, and all are done in the order in which they came. Its records are one
-batch, as those of any operation, so that a start finds all of them or none.
+batch, as those of any operation, so that a start finds all of them or none. One that removes more than a batch can hold stores
+several, one after the other: what is left after a crash, or an error, is what a smaller removal leaves.
 
 Work of the coordinator itself arrives when its turn comes: requests on the key do not wait for the work of other keys, and
 whoever waited before it is done before it.
@@ -28,7 +29,8 @@ from kafka_cy.protocol.errors import ErrorCode
 R = TypeVar("R")
 Outcome = tuple[ErrorCode, Any]
 Respond = Callable[[ErrorCode, Any], object]  # of a request
-#: Looks at the state in steps, as a task for Slices does.
+#: Looks at the state in steps, as a task for Slices does. The records of a CoordinatorResult that it yields are a batch of their
+#: own: they are stored and replayed before it goes on. An error ends it.
 LongOperation = Callable[[S], Generator[object, None, CoordinatorResult[R]]]
 
 
@@ -200,9 +202,27 @@ class LongOperations(Generic[S]):
     def _operate(
         self, shard: Shard[S], key: str, operation: LongOperation[S, Any]
     ) -> Generator[object, None, Outcome]:
-        result = yield from operation(shard.state)
+        steps = operation(shard.state)
+        try:
+            while True:
+                try:
+                    step = next(steps)
+                except StopIteration as end:
+                    result: CoordinatorResult[Any] = end.value
+                    break
+                if not isinstance(step, CoordinatorResult):
+                    yield step
+                elif error := (yield from self._do(shard, key, step)):
+                    return error, None
+        finally:
+            steps.close()
+        error = yield from self._do(shard, key, result)
+        return error, None if error else result.response
+
+    def _do(self, shard: Shard[S], key: str, result: CoordinatorResult[Any]) -> Generator[object, None, ErrorCode]:
+        """Do what the result asks for."""
         if shard.is_busy(result.producer):
-            return ErrorCode.CONCURRENT_TRANSACTIONS, None
+            return ErrorCode.CONCURRENT_TRANSACTIONS
         if result.records:
             error = ErrorCode.NOT_COORDINATOR  # if the partition is lost meanwhile: the task is closed
             try:
@@ -211,10 +231,10 @@ class LongOperations(Generic[S]):
                 if error and result.failed is not None:
                     self._runtime.run_change(key, partial(result.failed, error))
             if error:
-                return error, None
+                return error
         if result.apply is not None and not self._runtime.run_change(key, result.apply):
-            return ErrorCode.UNKNOWN_SERVER_ERROR, None
-        return ErrorCode.NONE, result.response
+            return ErrorCode.UNKNOWN_SERVER_ERROR
+        return ErrorCode.NONE
 
     def _store(self, shard: Shard[S], key: str, result: CoordinatorResult[Any]) -> Generator[object, None, ErrorCode]:
         """Append the records and replay them."""

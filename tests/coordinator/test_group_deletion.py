@@ -1,0 +1,248 @@
+"""DeleteGroups of a group with many offsets: several batches, in steps, and whatever comes meanwhile waits for the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from kafka_cy.base import slices
+from kafka_cy.coordinator import group_deletion
+from kafka_cy.coordinator.commit_request import CommitPartition, CommitRequest
+from kafka_cy.coordinator.offsets import pieces
+from kafka_cy.coordinator.records import GroupKey, OffsetKey
+from kafka_cy.coordinator.runtime import shard
+from kafka_cy.coordinator.state_machine import GroupStateMachine
+from kafka_cy.protocol.errors import ErrorCode
+from kafka_cy.records import iterate_batches
+from kafka_cy.storage.log import StorageFailure
+
+from .fakes import FakeCluster, Harness, replayed, replicated
+from .test_long_changes import PARTITIONS, LongServer, codes
+from .test_long_operations import turns
+
+OFFSETS = 100
+PIECE = 8  # offsets of one batch here
+STEP = 3  # records that are replayed in one step here
+
+
+@pytest.fixture(autouse=True)
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also: one step in each turn of the loop."""
+    monkeypatch.setattr(slices, "SLICE_S", 0.0)
+    monkeypatch.setattr(shard, "REPLAYED_AT_ONCE", STEP)
+    monkeypatch.setattr(pieces, "PIECE_OFFSETS_MAX", PIECE)
+    monkeypatch.setattr(group_deletion, "DELETED_AT_ONCE", PIECE)
+
+
+class Deletion:
+    """A group with many offsets, and what became of the request to delete it."""
+
+    def __init__(self, *, members: bool = False) -> None:
+        self.harness = Harness(FakeCluster(1))
+        self.log = self.harness.cluster.hosted[0]
+        if members:  # the group itself is stored, too
+            (member, *_), _ = self.harness.stable()
+            self.harness.leave([(member, None)])
+        offsets = [CommitPartition(f"t{number % 10}", None, number // 10, number, -1, "") for number in range(OFFSETS)]
+        found: list[Any] = []
+        request = CommitRequest("g", -1, "", None, -1, True, offsets)
+        self.harness.coordinator.commit(request, lambda error, errors: found.append(error))
+        assert found == [ErrorCode.NONE]
+        self.harness.loop.threads = []
+        self.before = len(self.log.batches)
+        self.responses: list[ErrorCode] = []
+
+    def begin(self) -> None:
+        self.responses = []
+        self.harness.coordinator.deletion.delete_group("g", self.responses.append)
+
+    def turns(self) -> Iterator[None]:
+        yield from turns(self.harness)
+
+    def finish(self) -> list[ErrorCode]:
+        for _ in self.turns():
+            pass
+        return self.responses
+
+    def counts(self) -> list[int]:
+        """How many records each batch of the deletion has."""
+        batches = [next(iter(iterate_batches(each))) for each in self.log.batches[self.before :]]
+        return [len(list(each.records())) for each in batches]
+
+
+@pytest.mark.parametrize("members", [False, True])
+def test_many_offsets_go_in_pieces(monkeypatch: pytest.MonkeyPatch, members: bool) -> None:
+    deletion = Deletion(members=members)
+    done = 0
+    replay_steps = GroupStateMachine.replay_steps
+
+    def counted(self: GroupStateMachine, *arguments: Any) -> Iterator[object]:
+        nonlocal done
+        done += 1
+        return replay_steps(self, *arguments)
+
+    monkeypatch.setattr(GroupStateMachine, "replay_steps", counted)
+    deletion.begin()
+    assert done <= STEP
+    for _ in deletion.turns():
+        assert done <= STEP, "a turn does one step"
+        done = 0
+    assert deletion.responses == [ErrorCode.NONE] and deletion.harness.group() is None
+    assert max(deletion.counts()) <= PIECE and sum(deletion.counts()) == OFFSETS + 1
+    assert deletion.harness.coordinator.counts.deletions == OFFSETS
+    assert replicated(replayed(deletion.log.records())) == {}
+    assert deletion.harness.delete_group() is ErrorCode.GROUP_ID_NOT_FOUND
+
+
+def test_no_batch_is_larger_than_the_log_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither with a long id, nor with a small `message.max.bytes`."""
+    monkeypatch.undo()
+    harness = Harness(FakeCluster(1), message_max_bytes=5000)
+    group = "g" * 1000
+    for number in range(20):
+        assert harness.commit(group=group, partition=number) == 0
+    assert harness.delete_group(group) == 0
+    assert harness.coordinator.group_count == 0 and replicated(replayed(harness.written(group))) == {}
+
+
+def test_requests_during_a_deletion_wait_for_its_end() -> None:
+    deletion = Deletion()
+    harness = deletion.harness
+    joined: list[Any] = []
+    committed: list[ErrorCode] = []
+    fetched: list[Any] = []
+    deletion.begin()
+    for turn, _ in enumerate(deletion.turns()):
+        if turn == 5:
+            assert 0 < harness.group().offsets.count < OFFSETS
+            request = CommitRequest("g", -1, "", None, -1, True, [CommitPartition("new", None, 0, 7, -1, "")])
+            harness.coordinator.fetch(["g"], lambda place, group: group and group.offsets.count, fetched.append)
+            harness.coordinator.commit(request, lambda error, errors: committed.append(error))
+            joined = harness.join(known=True)
+        if turn > 5 and not deletion.responses:
+            assert not (fetched or committed or joined)
+    assert deletion.responses == [ErrorCode.NONE]
+    assert fetched == [[(ErrorCode.NONE, None)]] and committed == [ErrorCode.NONE]
+    assert joined[0]["error_code"] == ErrorCode.MEMBER_ID_REQUIRED
+    assert dict(harness.group().offsets).keys() == {"new"}
+
+
+def test_a_group_with_members_stays_as_it_is() -> None:
+    deletion = Deletion(members=True)
+    joined = deletion.harness.join()
+    while not joined:
+        deletion.harness.loop.advance(0.25)
+    deletion.before = len(deletion.log.batches)
+    deletion.begin()
+    assert deletion.finish() == [ErrorCode.NON_EMPTY_GROUP]
+    assert deletion.counts() == [] and deletion.harness.group().offsets.count == OFFSETS
+
+
+@pytest.mark.parametrize("members", [False, True])
+def test_a_crash_after_each_batch_leaves_a_group_that_can_be_deleted(members: bool) -> None:
+    deletion = Deletion(members=members)
+    deletion.begin()
+    deletion.finish()
+    left = OFFSETS
+    for place in range(deletion.before, len(deletion.log.batches)):
+        cluster = FakeCluster(1)
+        log = cluster.hosted[0]
+        log.batches = deletion.log.batches[: place + 1]
+        log.log_end_offset = log.high_watermark = sum(
+            next(iter(iterate_batches(each))).last_offset_delta + 1 for each in log.batches
+        )
+        harness = Harness(cluster)
+        for _ in turns(harness):  # it loads the log
+            pass
+        group = harness.group()
+        now = group.offsets.count if group is not None else 0
+        assert now < left or place == len(deletion.log.batches) - 1, "each batch removes something"
+        assert (group is not None) == (now > 0 or (members and place < len(deletion.log.batches) - 1))
+        found: list[ErrorCode] = []
+        harness.coordinator.deletion.delete_group("g", found.append)
+        for _ in turns(harness):
+            pass
+        assert found == [ErrorCode.NONE if group is not None else ErrorCode.GROUP_ID_NOT_FOUND]
+        assert replicated(replayed(log.records())) == {}
+        left = now
+    assert left == 0
+
+
+def test_an_error_in_the_middle_leaves_a_group_that_can_be_deleted() -> None:
+    deletion = Deletion(members=True)
+    deletion.begin()
+    for _ in deletion.turns():
+        if deletion.harness.group().offsets.count <= OFFSETS // 2:
+            break
+    deletion.log.failing = StorageFailure("the log directory is offline", 2)
+    assert deletion.finish() == [ErrorCode.NOT_COORDINATOR]
+    group = deletion.harness.group()
+    assert 0 < group.offsets.count <= OFFSETS // 2 and group.state_name == "Empty"
+    deletion.log.failing = None
+    deletion.begin()
+    assert deletion.finish() == [ErrorCode.NONE] and deletion.harness.group() is None
+
+
+def test_the_partition_is_lost_in_the_middle() -> None:
+    deletion = Deletion()
+    deletion.begin()
+    for _ in deletion.turns():
+        if deletion.harness.group().offsets.count <= OFFSETS // 2:
+            break
+    deletion.harness.coordinator.runtime.unload(0, reload=True)
+    assert deletion.finish() == [ErrorCode.NOT_COORDINATOR]
+    assert 0 < deletion.harness.group().offsets.count <= OFFSETS // 2
+    deletion.begin()
+    assert deletion.finish() == [ErrorCode.NONE] and deletion.harness.group() is None
+
+
+@pytest.mark.parametrize("committed", [True, False])
+def test_offsets_of_open_transactions_go_along(committed: bool) -> None:
+    """Also those that the end of a transaction commits in the middle."""
+    server = LongServer()
+    first, second = server.harness.started("t"), server.harness.started("u")
+    server.send_commit(5)
+    server.send_txn_commit(first, 7)
+    server.send_txn_commit(second, 8, 2, transactional_id="u")
+    server.settle()
+    found: list[ErrorCode] = []
+    server.harness.groups.deletion.delete_group("g", found.append)
+    for _ in range(4):
+        server.turn()
+    assert 0 < len(server.offsets()) < PARTITIONS and not found
+    ended = server.send_end(second, committed=committed, transactional_id="u")
+    server.settle()
+    assert found == [ErrorCode.NONE] and ended[0][0] is ErrorCode.NONE
+    assert server.harness.groups.group("g") == (ErrorCode.NONE, None)
+    server.send_end(first)
+    server.settle()
+    assert server.offsets() == {} and server.harness.groups.offset_commit.pending_held.count == 0
+    assert LongServer(server.harness.restarted()).offsets() == {}
+
+
+def test_the_last_batch_removes_the_group() -> None:
+    deletion = Deletion(members=True)
+    deletion.begin()
+    deletion.finish()
+    machine = GroupStateMachine({}, lambda *_: None)
+    keys = []
+    for each in deletion.log.batches[deletion.before :]:
+        for record in next(iter(iterate_batches(each))).records():
+            decoded = machine.decode(record.key or b"", record.value)
+            assert decoded is not None and decoded[1] is None
+            keys.append(decoded[0])
+    assert isinstance(keys[-1], GroupKey) and all(isinstance(each, OffsetKey) for each in keys[:-1])
+
+
+def test_codes_of_commits_after_a_deletion() -> None:
+    server = LongServer()
+    server.send_commit(5)
+    server.settle()
+    found: list[ErrorCode] = []
+    server.harness.groups.deletion.delete_group("g", found.append)
+    late = server.send_commit(9, 1)
+    server.settle()
+    assert found == [ErrorCode.NONE] and codes(late[0]) == {0}
+    assert server.offsets() == {("tt", 0): 9}
