@@ -8,17 +8,18 @@ served in between; after a crash, a part of a large request that was not answere
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from kafka_cy.api.authorization import CLUSTER_DENIED, MESSAGES, may_cluster
 from kafka_cy.api.batch_limit import RECORDS_PER_REQUEST_MAX, TOO_MANY_RECORDS
 from kafka_cy.api.change_lines import log_each, settings_text
 from kafka_cy.api.change_pieces import PIECE_ENTITIES, add_task, one_answer, stored_together, with_lines
-from kafka_cy.api.client_quotas import Names, QuotaRefused, changed_quotas, checked_entity
+from kafka_cy.api.client_quotas import Names, QuotaRefused, changed_quotas, checked_entity, checked_quotas
 from kafka_cy.api.registry import handler
 from kafka_cy.authorizer.acls import Operation
-from kafka_cy.cluster.config_changes import TooManyEntities
-from kafka_cy.cluster.quota_entities import CLIENT_ID, IP, QuotaEntity, shown, stored_at, value_text
+from kafka_cy.cluster.config_changes import ChangeRefused
+from kafka_cy.cluster.quota_entities import CLIENT_ID, IP, QuotaEntity, shown, stored_at
 from kafka_cy.network.host_names import HostLookups, numeric_address
 from kafka_cy.protocol.errors import ErrorCode
 
@@ -43,7 +44,8 @@ def handle(request: Request[AlterClientQuotasRequest], context: ChangesQuotas) -
     if len(request.body.entries) > PIECE_ENTITIES:
         request.respond_long(alteration.alter_many)
         return None
-    return alteration.alter_few()
+    alteration.alter_few()
+    return None
 
 
 def _denied(body: AlterClientQuotasRequest) -> dict[str, Any]:
@@ -62,36 +64,45 @@ class _Alteration:
     def __init__(self, request: Request[AlterClientQuotasRequest], context: ChangesQuotas) -> None:
         self._request = request
         self._context = context
+        self._changes = context.config_changes
+        self._validate_only = bool(request.body.validate_only)
         self._hosts: set[str] = set()
         self._addresses: Mapping[str, set[bytes]] = {}
         self._count = 0  # quotas that are set or removed
         self._results: dict[_Key, tuple[ErrorCode, str | None]] = {}
         self._lines: list[dict[str, Any]] = []
 
-    def alter_few(self) -> dict[str, Any] | None:
-        """Do all at once. None: the response follows, when the addresses of hosts are known."""
+    def alter_few(self) -> None:
+        """Do all at once, when the addresses of hosts are known."""
         for _ in self._look():
             pass
 
-        def alter() -> dict[str, Any]:
-            for _ in with_lines(self._alter(), self._write_lines):
+        def alter() -> None:
+            for _ in self._steps():
                 pass
-            return self._response()
+            self._changes.when_answered(lambda: self._request.respond(self._response()))
 
-        return None if self._find_addresses(lambda: self._request.respond(alter())) else alter()
+        if not self._find_addresses(alter):
+            alter()
 
     def alter_many(self, ready: Callable[[Callable[[], dict[str, Any]]], object]) -> None:
         """Work between other requests; `ready(make)` at the end."""
         request, slices = self._request, self._context.slices
 
+        def altered() -> None:
+            self._changes.when_answered(lambda: ready(self._response))
+
         def alter() -> None:
-            add_task(request, slices, with_lines(self._alter(), self._write_lines), lambda: ready(self._response))
+            add_task(request, slices, self._steps(), altered)
 
         def looked() -> None:
             if not self._find_addresses(alter):
                 alter()
 
         add_task(request, slices, self._look(), looked)
+
+    def _steps(self) -> Iterator[object]:
+        return with_lines(self._alter(), lambda: self._changes.when_ended(self._write_lines))
 
     # -- steps of about a millisecond --
 
@@ -122,7 +133,7 @@ class _Alteration:
         entries = self._request.body.entries
         is_excessive = self._count > RECORDS_PER_REQUEST_MAX
         for begin in range(0, len(entries), PIECE_ENTITIES):
-            with stored_together(self._context.config_changes.batch(), self._lines) as lines:
+            with stored_together(self._changes.batch(), self._lines):
                 for entry in entries[begin : begin + PIECE_ENTITIES]:
                     names = _names(entry)
                     key = _key(names)
@@ -131,8 +142,7 @@ class _Alteration:
                             raise QuotaRefused(TOO_MANY_RECORDS, ErrorCode.POLICY_VIOLATION)
                         if key in self._results or len({op.key for op in entry.ops}) < len(entry.ops):
                             raise QuotaRefused(f"Ignoring duplicate entity ClientQuotaEntity(entries={{{_java_map(key)}}})")
-                        self._alter_entity(entry, names, lines)
-                        self._results[key] = (ErrorCode.NONE, None)
+                        self._alter_entity(entry, names, key)
                     except QuotaRefused as refused:
                         self._results[key] = (refused.code, refused.message)
             yield
@@ -140,33 +150,19 @@ class _Alteration:
     def _is_host(self, host: str) -> bool:
         return bool(numeric_address(host) or self._addresses.get(host))
 
-    def _alter_entity(self, entry: Any, names: Names, lines: list[dict[str, Any]]) -> None:
-        """Check and change one entity. Raises QuotaRefused."""
+    def _alter_entity(self, entry: Any, names: Names, key: _Key) -> None:
+        """Check one entity, and change it. Raises QuotaRefused."""
         entity = checked_entity(names, self._is_host)
-        current = self._context.cluster.quotas.get(entity, {})
-        wanted = changed_quotas(entity, current, {op.key: None if op.remove else op.value for op in entry.ops})
-        # Texts are compared, because NaN is not equal to itself.
-        before = {key: value_text(key, value) for key, value in current.items()}
-        after = {key: value_text(key, value) for key, value in wanted.items()}
-        if after != before and not self._request.body.validate_only:
-            lines.append(self._store(entity, before, after))
+        operations = checked_quotas(entity, {op.key: None if op.remove else op.value for op in entry.ops})
+        change = _Change(entity, operations, validate_only=self._validate_only)
+        self._results[key] = (ErrorCode.NONE, None)
+        self._changes.change(*stored_at(entity), change.edit, partial(self._changed, change, key))
 
-    def _store(self, entity: QuotaEntity, before: dict[str, str], after: dict[str, str]) -> dict[str, Any]:
-        """Change the entity's node; the details for the log."""
-        kind, name = stored_at(entity)
-        others = {key: text for key, text in self._context.cluster.config(kind, name).items() if key not in before}
-        try:
-            self._context.config_changes.set_config(kind, name, {**others, **after})
-        except TooManyEntities as error:
-            raise QuotaRefused(str(error), ErrorCode.POLICY_VIOLATION) from None
-        details: dict[str, Any] = {"entity": shown(entity)}
-        values = {key: text for key, text in after.items() if before.get(key) != text}
-        removed = [key for key in before if key not in after]
-        if values:
-            details["set"] = settings_text(values)
-        if removed:
-            details["removed"] = ", ".join(removed)
-        return details
+    def _changed(self, change: _Change, key: _Key, refused: ChangeRefused | None) -> None:
+        if refused is not None:
+            self._results[key] = (refused.code, refused.message)
+        elif change.details:
+            self._lines.append({"entity": shown(change.entity), **change.details})
 
     # -- the end --
 
@@ -176,6 +172,26 @@ class _Alteration:
     def _response(self) -> dict[str, Any]:
         """Any thread."""
         return {"entries": [_result(key, *outcome) for key, outcome in self._results.items()]}
+
+
+class _Change:
+    """A change of one entity. `details`: of what the last `edit` has changed, for the log."""
+
+    def __init__(self, entity: QuotaEntity, operations: Mapping[str, str | None], *, validate_only: bool) -> None:
+        self.entity, self._operations, self._validate_only = entity, operations, validate_only
+        self.details: dict[str, str] = {}
+
+    def edit(self, before: dict[str, str]) -> dict[str, str] | None:
+        """The settings of the entity; only those that are named change."""
+        if self._validate_only:
+            return None
+        after = changed_quotas(before, self._operations)
+        values = {key: text for key, text in after.items() if before.get(key) != text}
+        removed = [key for key in before if key not in after]
+        self.details = {"set": settings_text(values)} if values else {}
+        if removed:
+            self.details["removed"] = ", ".join(removed)
+        return after
 
 
 def _result(key: _Key, code: ErrorCode, message: str | None) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kafka_cy.api import config_alterations as alterations
-from kafka_cy.api.config_alterations import SET, Details, alter_each, replace_settings
+from kafka_cy.api.config_alterations import SET, Alteration, Operation, alter_each
 from kafka_cy.api.config_rights import check_right
 from kafka_cy.api.registry import handler
 
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 def handle(request: Request[AlterConfigsRequest], context: ChangesConfigs) -> dict[str, Any] | None:
     """Respond with one result for each resource, in the order of the request."""
 
-    def alter(resource: Any) -> Details | None:
+    validate_only = bool(request.body.validate_only)
+
+    def plan(resource: Any) -> Alteration:
         kind, name = resource.resource_type, resource.resource_name
         alterations.check_entries([(config.name, config.value, SET) for config in resource.configs])
         if kind in alterations.ENTITY_TYPES:
             check_right(request, kind, name)
         alterations.check_resource(context.config, kind, name)
-        settings = {config.name: str(config.value) for config in resource.configs}
-        current = alterations.stored_settings(context, kind, name)
-        only = bool(request.body.validate_only)
-        return replace_settings(context, kind, name, current, settings, named=settings, validate_only=only)
+        operations = [Operation(config.name, SET, config.value) for config in resource.configs]
+        return Alteration(context, kind, name, operations, replaces=True, validate_only=validate_only)
 
-    return alter_each(request, context, alter)
+    return alter_each(request, context, plan)

@@ -9,6 +9,7 @@ crash, a part of the users of a large request that was not answered may be chang
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from kafka_cy.api.authorization import CLUSTER_DENIED, MESSAGES, may_cluster
@@ -17,7 +18,7 @@ from kafka_cy.api.change_lines import ID_CHARS_MAX, log_each
 from kafka_cy.api.change_pieces import PIECE_ENTITIES, add_task, one_answer, stored_together, with_lines
 from kafka_cy.api.registry import handler
 from kafka_cy.authorizer.acls import Operation
-from kafka_cy.cluster.config_changes import TooManyEntities
+from kafka_cy.cluster.config_changes import ChangeRefused
 from kafka_cy.cluster.features import METADATA_VERSION
 from kafka_cy.cluster.scram_credentials import (
     ITERATIONS_MAX,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
     from kafka_cy.api.context import Request
     from kafka_cy.api.roles import ChangesConfigs
+    from kafka_cy.cluster.config_changes import Edit
 
 METADATA_VERSION_MIN: Final = 11  # 3.5-IV2
 BYTES_MAX: Final = 1024  # of a user's name, a salt, a salted password
@@ -51,13 +53,8 @@ class _Change(NamedTuple):
     upsertion: ScramCredentialUpsertion | None
 
 
-class _Refused(Exception):
+class _Refused(ChangeRefused):
     """A user's credentials are not changed."""
-
-    def __init__(self, code: ErrorCode, message: str | None) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
 
 
 @handler(api_key=51)
@@ -80,7 +77,8 @@ def handle(
         return None
     for _ in alteration.steps():
         pass
-    return alteration.response()
+    context.config_changes.when_answered(lambda: request.respond(alteration.response()))
+    return None
 
 
 def _all_refused(body: AlterUserScramCredentialsRequest, refused: _Refused) -> dict[str, Any]:
@@ -94,17 +92,19 @@ class _Alteration:
     def __init__(self, request: Request[AlterUserScramCredentialsRequest], context: ChangesConfigs) -> None:
         self._request = request
         self._context = context
-        self._outcomes: dict[str, _Change | _Refused] = {}
+        self._outcomes: dict[str, _Change | ChangeRefused] = {}
         self._lines: list[dict[str, str]] = []
 
     def alter_many(self, ready: Callable[[Callable[[], dict[str, Any]]], object]) -> None:
         """Work between other requests; `ready(make)` at the end."""
+        def altered() -> None:
+            self._context.config_changes.when_answered(lambda: ready(self.response))
 
-        add_task(self._request, self._context.slices, self.steps(), lambda: ready(self.response))
+        add_task(self._request, self._context.slices, self.steps(), altered)
 
     def steps(self) -> Iterator[object]:
         """The work, with the lines of the log about what has changed."""
-        return with_lines(self._alter(), self._write_lines)
+        return with_lines(self._alter(), lambda: self._context.config_changes.when_ended(self._write_lines))
 
     def _alter(self) -> Iterator[None]:
         """Check, then change. Each step takes about a millisecond, and stores its changes."""
@@ -117,13 +117,23 @@ class _Alteration:
                 yield
         changes = [(name, outcome) for name, outcome in outcomes.items() if isinstance(outcome, _Change)]
         for begin in range(0, len(changes), PIECE_ENTITIES):
-            with stored_together(self._context.config_changes.batch(), self._lines) as lines:
+            with stored_together(self._context.config_changes.batch(), self._lines):
                 for name, change in changes[begin : begin + PIECE_ENTITIES]:
                     try:
-                        lines.append(_store(self._context, name, change))
+                        edit = _edit_of(change)
                     except _Refused as refused:
                         outcomes[name] = refused
+                        continue
+                    changed = partial(self._changed, name, change)
+                    self._context.config_changes.change("users", sanitize(name), edit, changed)
             yield
+
+    def _changed(self, name: str, change: _Change, refused: ChangeRefused | None) -> None:
+        if refused is not None:
+            self._outcomes[name] = refused
+            return
+        setting, what = MECHANISMS[change.mechanism][0], "set" if change.upsertion else "removed"
+        self._lines.append({"name": name[:ID_CHARS_MAX], "mechanism": setting, "change": what})
 
     def _write_lines(self) -> None:
         log_each(self._context.log, "SCRAM credential changed", self._lines, self._request.sender)
@@ -133,17 +143,17 @@ class _Alteration:
         return {"results": [_result(name, outcome) for name, outcome in self._outcomes.items()]}
 
 
-def _result(name: str, outcome: _Change | _Refused) -> dict[str, Any]:
-    if isinstance(outcome, _Refused):
+def _result(name: str, outcome: _Change | ChangeRefused) -> dict[str, Any]:
+    if isinstance(outcome, ChangeRefused):
         return {"user": name, "error_code": outcome.code, "error_message": outcome.message}
     return {"user": name, "error_code": ErrorCode.NONE, "error_message": None}
 
 
 def _outcome(
-    context: ChangesConfigs, before: _Change | _Refused | None, each: Any, upsertion: ScramCredentialUpsertion | None
-) -> _Change | _Refused:
+    context: ChangesConfigs, before: _Change | ChangeRefused | None, each: Any, upsertion: ScramCredentialUpsertion | None
+) -> _Change | ChangeRefused:
     """What becomes of a user with this mention: the first error counts, and a second change is one."""
-    if isinstance(before, _Refused):
+    if isinstance(before, ChangeRefused):
         return before
     version = context.cluster.features.levels.get(METADATA_VERSION, 0)
     if version < METADATA_VERSION_MIN and not context.config.is_member:  # a cluster with ZooKeeper has no metadata.version
@@ -164,6 +174,8 @@ def _check(context: ChangesConfigs, each: Any, upsertion: ScramCredentialUpserti
     if each.mechanism not in MECHANISMS:
         raise _Refused(ErrorCode.UNSUPPORTED_SASL_MECHANISM, "Unknown SCRAM mechanism")
     if upsertion is None:
+        if context.config.is_member:
+            return  # ZooKeeper may know of a credential that was stored through another broker
         if MECHANISMS[each.mechanism][0] not in context.cluster.config("users", sanitize(each.name)):
             raise _Refused(ErrorCode.RESOURCE_NOT_FOUND, DOES_NOT_EXIST)
         return
@@ -176,20 +188,19 @@ def _check(context: ChangesConfigs, each: Any, upsertion: ScramCredentialUpserti
         raise _Refused(ErrorCode.UNACCEPTABLE_CREDENTIAL, message)
 
 
-def _store(context: ChangesConfigs, name: str, change: _Change) -> dict[str, str]:
-    """Change the user's node; the details for the log."""
+def _edit_of(change: _Change) -> Edit:
+    """What the change makes of the settings of its user. Raises _Refused."""
     setting, upsertion = MECHANISMS[change.mechanism][0], change.upsertion
-    settings = context.cluster.config("users", sanitize(name))
     if upsertion is None:
-        if settings.pop(setting, None) is None:  # another request removed it meanwhile
-            raise _Refused(ErrorCode.RESOURCE_NOT_FOUND, DOES_NOT_EXIST)
-    elif not upsertion.salted_password:
+        return partial(_without, setting)
+    if not upsertion.salted_password:
         raise _Refused(ErrorCode.UNKNOWN_SERVER_ERROR, None)  # Kafka's answer: there is no HMAC with an empty key
-    else:
-        key = new_credential(change.mechanism, upsertion.salt, upsertion.salted_password, upsertion.iterations)
-        settings[setting] = credential_text(key)
-    try:
-        context.config_changes.set_config("users", sanitize(name), settings)
-    except TooManyEntities as error:
-        raise _Refused(ErrorCode.POLICY_VIOLATION, str(error)) from None
-    return {"name": name[:ID_CHARS_MAX], "mechanism": setting, "change": "set" if upsertion else "removed"}
+    key = new_credential(change.mechanism, upsertion.salt, upsertion.salted_password, upsertion.iterations)
+    text = credential_text(key)
+    return lambda settings: {**settings, setting: text}
+
+
+def _without(setting: str, settings: dict[str, str]) -> dict[str, str]:
+    if settings.pop(setting, None) is None:  # another request removed it meanwhile
+        raise _Refused(ErrorCode.RESOURCE_NOT_FOUND, DOES_NOT_EXIST)
+    return settings

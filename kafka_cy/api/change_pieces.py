@@ -90,16 +90,14 @@ def when_free(changes: TopicChanges, names: Collection[str]) -> Iterator[object]
 
 @contextmanager
 def stored_together(batch: AbstractContextManager[None], lines: list[T]) -> Iterator[list[T]]:
-    """A batch of changes; what the context adds to the list that it gets is added to `lines` if the changes were stored."""
-    piece: list[T] = []
+    """A batch of changes; what the context adds to `lines`, which it gets, is removed again if the changes were not stored."""
+    begin = len(lines)
     try:
         with batch:
-            yield piece
+            yield lines
     except StoreBroken:
-        piece.clear()
+        del lines[begin:]
         raise
-    finally:
-        lines += piece
 
 
 def with_lines(steps: Iterable[object], write_lines: Callable[[], object]) -> Iterator[object]:

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
-from kafka_cy.cluster.quota_entities import CLIENT_ID, IP, USER, QuotaEntity, entity_of, keys_of
+from kafka_cy.cluster.config_changes import ChangeRefused
+from kafka_cy.cluster.quota_entities import (
+    CLIENT_ID,
+    IP,
+    USER,
+    QuotaEntity,
+    entity_of,
+    is_quota,
+    keys_of,
+    value_text,
+)
 from kafka_cy.protocol.errors import ErrorCode
 
 NAME_CHARS_MAX: Final = 1_000  # ours: Kafka has no limit
@@ -20,13 +30,11 @@ DEFAULT: Final = 1
 SPECIFIED: Final = 2
 
 
-class QuotaRefused(Exception):
-    """A request, or a part of it, is refused: error code and the sentence that the client gets."""
+class QuotaRefused(ChangeRefused):
+    """A request, or a part of it, is refused."""
 
     def __init__(self, message: str, code: ErrorCode = ErrorCode.INVALID_REQUEST) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
+        super().__init__(code, message)
 
 
 Names = dict[str, str | None]  # of a request: entity type -> name; None is the default
@@ -52,18 +60,21 @@ def checked_entity(names: Names, is_host: Callable[[str], bool]) -> QuotaEntity:
     return entity
 
 
-def changed_quotas(
-    entity: QuotaEntity, current: Mapping[str, float], operations: Mapping[str, float | None]
-) -> dict[str, float]:
-    """The quotas of an entity after these operations; None removes a quota. Raises QuotaRefused, with the first error."""
-    result = dict(current)
+def checked_quotas(entity: QuotaEntity, operations: Mapping[str, float | None]) -> dict[str, str | None]:
+    """What these operations set, as it is stored; None removes a quota. Raises QuotaRefused, with the first error."""
+    result: dict[str, str | None] = {}
     for key, value in operations.items():
-        if value is None:
-            result.pop(key, None)
-        else:
+        if value is not None:
             _check_value(keys_of(entity).get(key), key, value)
-            result[key] = value
+            result[key] = value_text(key, value)
+        elif is_quota(key):  # not another setting of the entity
+            result[key] = None
     return result
+
+
+def changed_quotas(settings: Mapping[str, str], operations: Mapping[str, str | None]) -> dict[str, str]:
+    """The settings of an entity after these operations."""
+    return {key: text for key, text in {**settings, **operations}.items() if text is not None}
 
 
 def _check_value(kind: str | None, key: str, value: float) -> None:

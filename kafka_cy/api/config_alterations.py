@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from kafka_cy.api.batch_limit import RECORDS_PER_REQUEST_MAX, TOO_MANY_RECORDS
 from kafka_cy.api.change_lines import changed_settings_of, log_each
 from kafka_cy.api.change_pieces import PIECE_ENTITIES, add_task, stored_together, with_lines
-from kafka_cy.cluster.config_changes import TooManyEntities
+from kafka_cy.cluster.config_changes import ChangeRefused
 from kafka_cy.cluster.features import CORDON_LEVEL_MIN, ELIGIBLE_LEADER_REPLICAS, METADATA_VERSION
 from kafka_cy.cluster.topic_names import problem_of
 from kafka_cy.config import definitions, dynamic
@@ -55,13 +56,10 @@ class Operation(NamedTuple):
     value: str | None
 
 
-class AlterationError(Exception):
-    """A refused change: error code and the sentence that the client gets."""
+class AlterationError(ChangeRefused):
+    """A refused change of a resource."""
 
-    def __init__(self, code: ErrorCode, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
+    message: str
 
 
 CORDONED: Final = "cordoned.log.dirs"
@@ -73,33 +71,78 @@ NO_CORDON: Final = f"The {CORDONED} configuration value cannot be set because it
 Details = dict[str, str]  # of a change, for its line in the broker's log
 
 
-def alter_each(
-    request: Request[Any], context: ChangesConfigs, alter: Callable[[Any], Details | None]
-) -> dict[str, Any] | None:
-    """Call `alter` with each resource and respond in the order of the request; it raises AlterationError to refuse.
+class Alteration:
+    """A change of the settings of one resource: of what is stored when the change is made."""
 
-    What it changes is stored before the response, a few resources in each transaction, and logged then. `alter` returns None if
-    nothing changes. Too many settings refuse the whole request. (Kafka does not count those that do not change.)
+    def __init__(
+        self, context: ChangesConfigs, kind: int, name: str, operations: Sequence[Operation], *, replaces: bool, validate_only: bool
+    ) -> None:
+        """`replaces`: settings without an operation are removed."""
+        self.entity = ENTITY_TYPES[kind], entity_name(kind, name)
+        self._context, self._kind, self._name, self._validate_only = context, kind, name, validate_only
+        self._operations, self._replaces = operations, replaces
+        self._before: dict[str, str] = {}
+        self._after: dict[str, str] = {}
+
+    def edit(self, stored: dict[str, str]) -> dict[str, str] | None:
+        """Check a resource's new settings; what is to be stored instead of `stored`, None: nothing. Raises AlterationError."""
+        context, kind, name = self._context, self._kind, self._name
+        before = _in_clear_text(context, kind, stored)
+        after = changed_settings(kind, {} if self._replaces else before, self._operations)
+        named = {each.name for each in self._operations}
+        levels = context.cluster.features.levels
+        if kind == BROKER and levels.get(ELIGIBLE_LEADER_REPLICAS, 0) > 0:
+            check_min_insync_replicas(name, before, after, named)
+        validate_settings(context.config, kind, name, after)
+        if kind == TOPIC and name not in context.cluster.topics:
+            raise AlterationError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"The topic '{name}' does not exist.")
+        if kind == BROKER and CORDONED in named and levels.get(METADATA_VERSION, 0) < CORDON_LEVEL_MIN:
+            raise AlterationError(ErrorCode.INVALID_CONFIG, NO_CORDON)
+        if self._validate_only:
+            return None
+        self._before, self._after = before, after
+        return _to_store(context, name, after, stored) if kind == BROKER else after
+
+    def done(self) -> Details | None:
+        """It is stored. A key without effect gets a warning in the broker's log when its value changes. The details for the log."""
+        before, after, kind = self._before, self._after, self._kind
+        if self._validate_only or (before == after and kind != BROKER):
+            return None
+        changed = {key: text for key, text in after.items() if before.get(key) != text}
+        warn_of_keys_without_effect(self._context, kind, self._name, changed)
+        hidden = {key for key in changed if is_hidden(kind, key)}
+        return changed_settings_of(self.entity[0], self._name or "default", before, after, hidden)
+
+
+def alter_each(
+    request: Request[Any], context: ChangesConfigs, plan: Callable[[Any], Alteration | Details | None]
+) -> dict[str, Any] | None:
+    """Change each resource as `plan` says, and respond in the order of the request.
+
+    `plan(resource)` raises AlterationError to refuse; it returns what it has changed itself as details for the log. What is changed
+    is stored before the response, a few resources in each transaction, and logged then. Too many settings refuse the whole request.
+    (Kafka does not count those that do not change.)
     """
-    resources = request.body.resources
+    resources, changes = request.body.resources, context.config_changes
     if sum(len(resource.configs) for resource in resources) > RECORDS_PER_REQUEST_MAX:
         return {"throttle_time": 0, "responses": [_too_many(resource) for resource in resources]}
-    changes: list[Details] = []
+    lines: list[Details] = []
     response: dict[str, Any] = {"throttle_time": 0, "responses": []}
 
     def write_lines() -> None:
-        log_each(context.log, "configuration changed", changes, request.sender)
+        log_each(context.log, "configuration changed", lines, request.sender)
 
     def alter_many(ready: Callable[[Callable[[], dict[str, Any]]], object]) -> None:
-        add_task(request, context.slices, steps, lambda: ready(lambda: response))
+        add_task(request, context.slices, steps, lambda: changes.when_answered(lambda: ready(lambda: response)))
 
-    steps = with_lines(_steps(resources, context, alter, changes, response["responses"]), write_lines)
+    steps = with_lines(_steps(resources, context, plan, lines, response["responses"]), lambda: changes.when_ended(write_lines))
     if len(resources) > PIECE_ENTITIES:
         request.respond_long(alter_many)
         return None
     for _ in steps:
         pass
-    return response
+    changes.when_answered(lambda: request.respond(response))
+    return None
 
 
 def _too_many(resource: Any) -> dict[str, Any]:
@@ -111,64 +154,40 @@ def _too_many(resource: Any) -> dict[str, Any]:
 def _steps(
     resources: Sequence[Any],
     context: ChangesConfigs,
-    alter: Callable[[Any], Details | None],
-    changes: list[Details],
-    results: list[dict[str, Any]],
+    plan: Callable[[Any], Alteration | Details | None],
+    lines: list[Details],
+    rows: list[dict[str, Any]],
 ) -> Iterator[None]:
     """Change the resources, PIECE_ENTITIES in each step, which stores them."""
     seen = Counter((resource.resource_type, resource.resource_name) for resource in resources)
     for begin in range(0, len(resources), PIECE_ENTITIES):
-        with stored_together(context.config_changes.batch(), changes) as stored:
+        with stored_together(context.config_changes.batch(), lines):
             for resource in resources[begin : begin + PIECE_ENTITIES]:
                 kind, name = resource.resource_type, resource.resource_name
-                result = {"error_code": 0, "error_message": None, "resource_type": kind, "resource_name": name}
+                row = {"error_code": 0, "error_message": None, "resource_type": kind, "resource_name": name}
+                rows.append(row)
                 try:
                     if seen[kind, name] > 1:
                         raise AlterationError(ErrorCode.INVALID_REQUEST, "Each resource must appear at most once.")
-                    change = alter(resource)
-                    if change is not None:
-                        stored.append(change)
+                    planned = plan(resource)
                 except AlterationError as error:
-                    result |= {"error_code": int(error.code), "error_message": error.message}
-                results.append(result)
+                    row |= {"error_code": int(error.code), "error_message": error.message}
+                    continue
+                if isinstance(planned, Alteration):
+                    outcome = partial(_take_outcome, planned, row, lines)
+                    context.config_changes.change(*planned.entity, planned.edit, outcome)
+                elif planned is not None:
+                    lines.append(planned)
         yield
 
 
-def replace_settings(
-    context: ChangesConfigs,
-    kind: int,
-    name: str,
-    current: dict[str, str],
-    settings: dict[str, str],
-    *,
-    named: Collection[str],
-    validate_only: bool,
-) -> Details | None:
-    """Check a resource's new settings and store them if they differ; return what changes. Raises AlterationError.
-
-    `named`: the keys that the request names, also those that it removes.
-
-    Settings of a broker are stored even if they do not differ, so that a file of the same name, such as a key store, is
-    read again (KIP-226). A key without effect gets a warning in the broker's log when its value changes.
-    """
-    if kind == BROKER and context.cluster.features.levels.get(ELIGIBLE_LEADER_REPLICAS, 0) > 0:
-        check_min_insync_replicas(name, current, settings, named)
-    validate_settings(context.config, kind, name, settings)
-    if kind == TOPIC and name not in context.cluster.topics:
-        raise AlterationError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"The topic '{name}' does not exist.")
-    if kind == BROKER and CORDONED in named and context.cluster.features.levels.get(METADATA_VERSION, 0) < CORDON_LEVEL_MIN:
-        raise AlterationError(ErrorCode.INVALID_CONFIG, NO_CORDON)
-    if validate_only or (settings == current and kind != BROKER):
-        return None
-    stored = _to_store(context, name, settings) if kind == BROKER else settings
-    try:
-        context.config_changes.set_config(ENTITY_TYPES[kind], entity_name(kind, name), stored)
-    except TooManyEntities as error:
-        raise AlterationError(ErrorCode.POLICY_VIOLATION, str(error)) from None
-    changed = {key: text for key, text in settings.items() if current.get(key) != text}
-    warn_of_keys_without_effect(context, kind, name, changed)
-    hidden = {key for key in changed if is_hidden(kind, key)}
-    return changed_settings_of(ENTITY_TYPES[kind], name or "default", current, settings, hidden)
+def _take_outcome(alteration: Alteration, row: dict[str, Any], lines: list[Details], refused: ChangeRefused | None) -> None:
+    if refused is not None:
+        row |= {"error_code": int(refused.code), "error_message": refused.message}
+        return
+    details = alteration.done()
+    if details is not None:
+        lines.append(details)
 
 
 def check_min_insync_replicas(
@@ -205,21 +224,27 @@ def entity_name(resource_type: int, resource_name: str) -> str:
 
 def stored_settings(context: ReadsClusterAndConfig, resource_type: int, resource_name: str) -> dict[str, str]:
     """Settings of a resource as they are stored, with passwords in clear text."""
-    settings = context.cluster.config(ENTITY_TYPES[resource_type], entity_name(resource_type, resource_name))
-    if resource_type == BROKER and any("encryptedPassword:" in text for text in settings.values()):
-        return context.config.passwords.decode_all(settings)
-    return settings
+    stored = context.cluster.config(ENTITY_TYPES[resource_type], entity_name(resource_type, resource_name))
+    return _in_clear_text(context, resource_type, stored)
 
 
-def _to_store(context: ReadsClusterAndConfig, name: str, settings: dict[str, str]) -> dict[str, str]:
-    """A broker's settings with passwords encoded, as far as they are. Raises AlterationError."""
+def _in_clear_text(context: ReadsClusterAndConfig, resource_type: int, stored: dict[str, str]) -> dict[str, str]:
+    if resource_type == BROKER and any("encryptedPassword:" in text for text in stored.values()):
+        return context.config.passwords.decode_all(stored)
+    return stored
+
+
+def _to_store(
+    context: ReadsClusterAndConfig, name: str, settings: dict[str, str], stored: Mapping[str, str]
+) -> dict[str, str]:
+    """A broker's settings with passwords encoded, as far as they are; `stored`: of before. Raises AlterationError."""
     from kafka_cy.config.stored_passwords import PasswordNotStored
 
     try:
         if not name:
             context.config.passwords.check_of_all(settings)
             return settings
-        return context.config.passwords.encode_all(settings, context.cluster.config("brokers", entity_name(BROKER, name)))
+        return context.config.passwords.encode_all(settings, stored)
     except PasswordNotStored as error:
         message = f"Invalid config value for resource ConfigResource(type=BROKER, name='{name}'): {error}"
         raise AlterationError(ErrorCode.INVALID_CONFIG, message) from None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from kafka_cy.api import broker_loggers
 from kafka_cy.api import config_alterations as alterations
-from kafka_cy.api.config_alterations import Details, Operation, alter_each, replace_settings
+from kafka_cy.api.config_alterations import Alteration, Details, Operation, alter_each
 from kafka_cy.api.config_rights import check_right
 from kafka_cy.api.registry import handler
 from kafka_cy.protocol.errors import ErrorCode
@@ -30,7 +30,7 @@ def handle(request: Request[IncrementalAlterConfigsRequest], context: ChangesCon
     """Respond with one result for each resource, in the order of the request."""
     validate_only = bool(request.body.validate_only)
 
-    def alter(resource: Any) -> Details | None:
+    def plan(resource: Any) -> Alteration | Details | None:
         kind, name = resource.resource_type, resource.resource_name
         operations = [Operation(config.name, config.config_operation, config.value) for config in resource.configs]
         alterations.check_entries([(each.name, each.value, each.operation) for each in operations])
@@ -47,10 +47,8 @@ def handle(request: Request[IncrementalAlterConfigsRequest], context: ChangesCon
         if kind == alterations.TOPIC and name in context.cluster.topics_without_settings:
             message = f"The stored settings of topic '{name}' cannot be read, and this change would overwrite them."
             raise alterations.AlterationError(ErrorCode.UNKNOWN_SERVER_ERROR, message)
-        current = alterations.stored_settings(context, kind, name)
-        settings = alterations.changed_settings(kind, current, operations)
+        alterations.changed_settings(kind, {}, operations)  # an operation that is never possible is the first error
         alterations.check_resource(context.config, kind, name)
-        named = [each.name for each in operations]
-        return replace_settings(context, kind, name, current, settings, named=named, validate_only=validate_only)
+        return Alteration(context, kind, name, operations, replaces=False, validate_only=validate_only)
 
-    return alter_each(request, context, alter)
+    return alter_each(request, context, plan)

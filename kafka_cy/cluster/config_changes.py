@@ -1,26 +1,45 @@
-"""Replaces the configuration of an entity: a conditional write, then the cache, then the cache's listeners."""
+"""Changes the configuration of an entity: a conditional write, then the cache, then the cache's listeners.
+
+Handlers of requests know this class only. In a cluster they get RequestWrites (api/request_writes.py), which has the same methods.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
 from kafka_cy.cluster import znodes
 from kafka_cy.cluster.controller import Controller
 from kafka_cy.cluster.metadata_cache import ConfigChanged, MetadataCache
 from kafka_cy.cluster.store import Create, Delete, MetadataStore, Node, Operation, Set, StoreBroken
+from kafka_cy.protocol.errors import ErrorCode
 
 CONFIG_CHANGES_KEPT = 100
 LASTING = ("topics", "brokers")  # entity types whose node stays without settings
 ENTITIES_MAX = 100_000  # of each other type (users, groups, ...): clients choose their names
 
 
-class TooManyEntities(Exception):
-    """There are ENTITIES_MAX entities of the type already. Nothing was changed."""
+class ChangeRefused(Exception):
+    """The settings of an entity are not changed: the error code and the sentence that the client gets."""
+
+    def __init__(self, code: ErrorCode, message: str | None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+class TooManyEntities(ChangeRefused):
+    """There are ENTITIES_MAX entities of the type already."""
 
     def __init__(self, entity_type: str) -> None:
-        super().__init__(f"there are {ENTITIES_MAX} {entity_type} with settings already")
+        super().__init__(ErrorCode.POLICY_VIOLATION, f"there are {ENTITIES_MAX} {entity_type} with settings already")
+
+
+#: Makes the new settings of an entity from a copy of the stored ones; None: they stay. Raises ChangeRefused. In a cluster it is
+#: asked again if another broker has changed them meanwhile.
+Edit = Callable[[dict[str, str]], dict[str, str] | None]
+Outcome = Callable[[ChangeRefused | None], object]  # hears that a change is made, or why it is refused
 
 
 class ConfigChanges:
@@ -51,6 +70,29 @@ class ConfigChanges:
             self._batch = None
             self._created.clear()
             self._announce(batch)  # after any other exception, too: the changes before it were stored
+
+    def change(self, entity_type: str, entity_name: str, edit: Edit, outcome: Outcome) -> None:
+        """Change an entity's configuration, and announce it unless nothing differs. Raises StoreError; then nothing was changed.
+
+        Settings of a broker are announced even so: a file of the same name, such as a key store, is read again (KIP-226).
+        """
+        before = self._cache.config(entity_type, entity_name)
+        try:
+            values = edit(dict(before))
+            if values is not None and (values != before or entity_type == "brokers"):
+                self.set_config(entity_type, entity_name, values)
+        except ChangeRefused as refused:
+            outcome(refused)
+        else:
+            outcome(None)
+
+    def when_answered(self, then: Callable[[], object]) -> None:
+        """Call `then` when each change has its outcome: they have it already."""
+        then()
+
+    def when_ended(self, then: Callable[[], object]) -> None:
+        """Call `then` when no change is in work any more; no further one follows."""
+        then()
 
     def set_config(self, entity_type: str, entity_name: str, values: Mapping[str, str]) -> None:
         """Replace an entity's configuration (already validated) and announce it. StoreError, TooManyEntities: nothing was changed.

@@ -1,74 +1,127 @@
-"""Settings that any broker of a cluster writes: the node of the entity, then a notification that all brokers read."""
+"""Settings that any broker of a cluster changes: the node of the entity, and a notification that all brokers read.
+
+A change is made of what the node holds when it is written, under the version that was read: two brokers that change the same
+entity keep what both have changed. Node and notification are one transaction, so whoever reads notifications misses no change.
+"""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import NamedTuple
+from collections.abc import Callable
+from functools import partial
+from typing import Final, NamedTuple
 
 from kafka_cy.cluster import znodes
+from kafka_cy.cluster.acl_formats import NODE_BYTES_MAX
 from kafka_cy.cluster.change_formats import ConfigChange
-from kafka_cy.cluster.change_notifications import CONFIGS, notify
-from kafka_cy.cluster.config_changes import ENTITIES_MAX, LASTING, TooManyEntities
+from kafka_cy.cluster.change_notifications import CONFIGS
+from kafka_cy.cluster.config_changes import ChangeRefused, Edit
 from kafka_cy.cluster.metadata_cache import MetadataCache
 from kafka_cy.cluster.store import (
-    ANY_VERSION,
     AsyncStore,
     BadVersionError,
     Check,
     Create,
     Exists,
     Get,
+    Node,
     NodeExistsError,
     NoNodeError,
     Operation,
     OutcomeUnknown,
     Set,
+    StoreError,
 )
 from kafka_cy.cluster.store_calls import CallLater, StoreCalls, run
-from kafka_cy.cluster.znode_formats import decode_config
+from kafka_cy.cluster.znode_formats import MALFORMED, decode_config
+from kafka_cy.protocol.errors import ErrorCode
 
-#: Makes the new settings of an entity from the stored ones; None: they stay. It may be asked again.
-Change = Callable[[dict[str, str]], dict[str, str] | None]
+AT_ONCE: Final = 16  # entities that are read and written at the same time
+ATTEMPTS_MAX: Final = 100  # to write one: each of them fails because another writer was faster, or the connection was lost
+Values = dict[str, str]
+Done = Callable[[Exception | None], object]
 
 
-async def write_settings(calls: StoreCalls, entity: str, wanted: dict[str, str] | Change) -> dict[str, str] | None:
-    """Replace the settings of an entity (its path below /config) and tell all brokers; what is stored, None if they stay.
+async def write_settings(calls: StoreCalls, entity: str, edit: Edit, known: Callable[[], Values]) -> Values | None:
+    """Change the settings of an entity (its path below /config) and tell all brokers; what is stored, None if they stay.
 
-    The change checks that the controller has not changed meanwhile, as Kafka's, and what a Change has read as well.
-    Raises StoreError, and for a Change of malformed settings one of MALFORMED.
+    The change checks that the controller has not changed meanwhile, as Kafka's, and what was read as well. `known`: the settings
+    that count if the node is malformed. Raises StoreError, and what `edit` raises.
     """
-    path, is_unknown = f"/config/{entity}", False
-    while True:
+    path = f"/config/{entity}"
+    notification = Create(f"{CONFIGS.parent}/{CONFIGS.prefix}", ConfigChange(entity).encode(), sequential=True)
+    sent: tuple[int, bytes | None] | None = None  # version and data of the node if a change was made whose answer was lost
+    fault: StoreError = StoreError("not tried")
+    for _ in range(ATTEMPTS_MAX):
         controller, node = await calls.read(Exists(znodes.CONTROLLER), Get(path))
-        fence: list[Operation] = [Check(znodes.CONTROLLER, controller.version)] if controller is not None else []
-        if callable(wanted):
-            before = decode_config(node.data) if node is not None else {}
-            values, version = wanted(before), node.version if node is not None else ANY_VERSION
-            if values is None and is_unknown:  # it is stored, and nobody was told
-                values = before
-                break
-        else:
-            values, version = wanted, ANY_VERSION
-        if values is None:
-            return None
-        data = znodes.config_data(values)
+        before = _settings_in(node, known)
+        if sent is not None and node is not None and (node.version, node.data) == sent:
+            return before
         try:
-            if node is None:
-                await calls.create_missing([path.rpartition("/")[0]])
-            await calls.change(*fence, Set(path, data, version) if node is not None else Create(path, data))
-            break
-        except OutcomeUnknown:
-            is_unknown = True
-        except (NodeExistsError, NoNodeError, BadVersionError):
-            continue
-    await notify(calls, CONFIGS, ConfigChange(entity).encode())
-    return values
+            values = edit(dict(before))
+        except ChangeRefused:
+            if sent is not None:  # the change may be why it is refused now, such as a deletion
+                raise fault from None
+            raise
+        if values is None:
+            return before if sent is not None else None
+        data = znodes.config_data(values)
+        if len(data) > NODE_BYTES_MAX:
+            raise ChangeRefused(ErrorCode.POLICY_VIOLATION, f"The settings of a resource have at most {NODE_BYTES_MAX} bytes.")
+        fence: list[Operation] = [Check(znodes.CONTROLLER, controller.version)] if controller is not None else []
+        change = Set(path, data, node.version) if node is not None else Create(path, data)
+        try:
+            await calls.change(*fence, change, notification)
+        except OutcomeUnknown as error:
+            sent, fault = (node.version + 1 if node is not None else 0, data), error
+        except NoNodeError as error:
+            fault = error
+            await calls.create_missing([path.rpartition("/")[0], CONFIGS.parent])
+        except (NodeExistsError, BadVersionError) as error:
+            fault = error
+        else:
+            return values
+    raise fault
+
+
+def _settings_in(node: Node | None, known: Callable[[], Values]) -> Values:
+    if node is None:
+        return {}
+    try:
+        return {str(key): str(value) for key, value in decode_config(node.data).items()}
+    except MALFORMED:
+        return known()
+
+
+class _Change(NamedTuple):
+    entity_type: str
+    entity_name: str
+    edit: Edit
+    done: Done
+
+
+class WaitingChanges:
+    """The changes of one request that are not begun yet. Owner: the controller's thread. Limit: its owner's."""
+
+    def __init__(self, writer: ConfigWriter) -> None:
+        self.changes: deque[_Change] = deque()
+        self._writer = writer
+
+    def add(self, entity_type: str, entity_name: str, edit: Edit, done: Done) -> None:
+        """Change an entity; `done` hears of a fault, ChangeRefused among them."""
+        self.changes.append(_Change(entity_type, entity_name, edit, done))
+        self._writer.begin(self)
+
+    def drop(self) -> int:
+        """Forget those that are not begun yet. Returns how many they are."""
+        count = len(self.changes)
+        self.changes.clear()
+        self._writer.forget(self)
+        return count
 
 
 class ConfigWriter:
-    """Stores settings, one entity after the other. Owner: the controller's thread.
+    """Makes the changes of requests, AT_ONCE at the same time, one of each request in turn. Owner: the controller's thread.
 
     Limit: what the requests change that are in work.
     """
@@ -78,92 +131,45 @@ class ConfigWriter:
         store: AsyncStore,
         cache: MetadataCache,
         call_later: CallLater,
-        stored: Callable[[str, str, dict[str, str]], object],
+        stored: Callable[[str, str, Values], object],
     ) -> None:
         """`stored(entity type, entity name, values)`: a change is stored, and the other brokers are told."""
         self.cache = cache
         self._store, self._call_later, self._stored = store, call_later, stored
-        self._queue: deque[_Write] = deque()
-        self._writing = False
+        self._waiting: dict[WaitingChanges, None] = {}  # in the order of their turns
+        self._running = 0
 
-    def of_request(self) -> RequestWrites:
-        """What the handler of one request uses as ConfigChanges."""
-        return RequestWrites(self)
+    def change(self, entity_type: str, entity_name: str, edit: Edit, done: Done) -> None:
+        """Change the settings of one entity, for no request; `done` hears of a fault."""
+        WaitingChanges(self).add(entity_type, entity_name, edit, done)
 
-    def write(
-        self, entity_type: str, entity_name: str, values: dict[str, str], done: Callable[[Exception | None], object]
-    ) -> None:
-        """Replace the settings of an entity, after those that wait."""
-        self._queue.append(_Write(entity_type, entity_name, values, done))
+    def begin(self, changes: WaitingChanges) -> None:
+        """These wait; see WaitingChanges."""
+        self._waiting[changes] = None
         self._next()
 
-    def change(
-        self, entity_type: str, entity_name: str, change: Change, done: Callable[[Exception | None], object]
-    ) -> None:
-        """Change the settings of an entity as they are stored when this is written, after those that wait."""
-        self._queue.append(_Write(entity_type, entity_name, change, done))
-        self._next()
+    def forget(self, changes: WaitingChanges) -> None:
+        """None of these waits any more."""
+        self._waiting.pop(changes, None)
 
     def _next(self) -> None:
-        if self._writing or not self._queue:
-            return
-        self._writing = True
-        first = self._queue.popleft()
-        calls = StoreCalls(self._store, self._call_later)
-        steps = write_settings(calls, znodes.config_entity(first.entity_type, first.entity_name), first.wanted)
-        run(steps, lambda stored, fault: self._written(first, stored, fault))
+        while self._waiting and self._running < AT_ONCE:
+            waiting = next(iter(self._waiting))
+            del self._waiting[waiting]
+            change = waiting.changes.popleft()
+            if waiting.changes:
+                self._waiting[waiting] = None
+            self._running += 1
+            kind, name = change.entity_type, change.entity_name
+            calls = StoreCalls(self._store, self._call_later)
+            steps = write_settings(calls, znodes.config_entity(kind, name), change.edit, partial(self.cache.config, kind, name))
+            run(steps, partial(self._ended, change))
 
-    def _written(self, write: _Write, stored: dict[str, str] | None, fault: Exception | None) -> None:
-        self._writing = False
+    def _ended(self, change: _Change, stored: Values | None, fault: Exception | None) -> None:
+        self._running -= 1
         try:
             if stored is not None:
-                self._stored(write.entity_type, write.entity_name, stored)
-            write.done(fault)
+                self._stored(change.entity_type, change.entity_name, stored)
+            change.done(fault)
         finally:
             self._next()
-
-
-class _Write(NamedTuple):
-    entity_type: str
-    entity_name: str
-    wanted: dict[str, str] | Change
-    done: Callable[[Exception | None], object]
-
-
-class RequestWrites:
-    """What one request changes: see ConfigChanges, whose checks it makes. Each change is stored by itself."""
-
-    def __init__(self, writer: ConfigWriter) -> None:
-        self._writer = writer
-        self._left = 0  # changes that are not stored yet
-        self._fault: Exception | None = None  # of one that could not be stored
-        self._done: Callable[[Exception | None], object] | None = None
-
-    @contextmanager
-    def batch(self) -> Iterator[None]:
-        """See ConfigChanges."""
-        yield
-
-    def set_config(self, entity_type: str, entity_name: str, values: Mapping[str, str]) -> None:
-        """Have the settings of an entity replaced. Raises TooManyEntities."""
-        cache = self._writer.cache
-        is_new = cache.find_config(entity_type, entity_name) is None
-        if is_new and entity_type not in LASTING and cache.config_count(entity_type) >= ENTITIES_MAX:
-            raise TooManyEntities(entity_type)
-        self._left += 1
-        self._writer.write(entity_type, entity_name, dict(values), self._written)
-
-    def when_stored(self, done: Callable[[Exception | None], object]) -> None:
-        """Call `done` when everything is stored; with a fault if one of the changes was not."""
-        self._done = done
-        self._look()
-
-    def _written(self, fault: Exception | None) -> None:
-        self._left -= 1
-        self._fault = self._fault or fault
-        self._look()
-
-    def _look(self) -> None:
-        if self._left == 0 and self._done is not None:
-            done, self._done = self._done, None
-            done(self._fault)

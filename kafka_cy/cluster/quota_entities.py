@@ -45,6 +45,11 @@ def keys_of(entity: QuotaEntity) -> Mapping[str, str]:
     return _IP_KEYS if entity[0][0] == IP else _CLIENT_KEYS
 
 
+def is_quota(key: str) -> bool:
+    """Whether a setting of an entity is a quota; users have credentials, too."""
+    return key in _ALL_KEYS
+
+
 def stored_at(entity: QuotaEntity) -> tuple[str, str]:
     """Entity type and entity name of its settings in the metadata (znodes.config_entity)."""
     names = dict(entity)

@@ -68,6 +68,7 @@ class Broker:
             api_key=api_key, api_version=version, authorizer=None, body=SimpleNamespace(**body), sender=sender
         )  # fmt: skip
         later: list[Any] = []
+        request.respond = later.append
         request.respond_long = lambda prepare: prepare(lambda make: later.append(make()))
         answer = handle(request, self.context) or later[0]
         assert unknown_fields(api_key, answer) == []
