@@ -2,7 +2,7 @@
 
 The nodes are those of Kafka's AclAuthorizer (acl_formats.py), in ZooKeeper and in the embedded store. A resource's node and the
 notification of its change are written in one transaction, under the version that was read, so a crash leaves the old ACLs or
-the new ones, and whoever reads notifications misses no change.
+the new ones, and whoever reads notifications misses no change. A broker by itself keeps the newest notifications only.
 
 A node that cannot be understood closes its resource: nobody but super users may do anything with it, and no request overwrites it.
 """
@@ -50,10 +50,13 @@ class StoredAcls:
         store: AsyncStore,
         authorizer: Authorizer,
         *,
+        is_alone: bool,
         wall_clock_ms: Callable[[], int],
         call_later: CallLater,
         log: LineLog,
     ) -> None:
+        """`is_alone`: no other broker uses the store."""
+        self._is_alone = is_alone
         self._store, self.authorizer, self._call_later, self._log = store, authorizer, call_later, log
         self._reads = SessionReads(store, self.read_all, call_later, self._log_fault)
         self._notifications = [
@@ -223,7 +226,7 @@ class StoredAcls:
         resource; if it raises, the resource is not changed, which is an outcome. The fault that `done` gets ended everything
         that has no outcome.
         """
-        self._waiting.append((AclWrites(resources, edit, self._stored), done))
+        self._waiting.append((AclWrites(resources, edit, self._stored, is_alone=self._is_alone), done))
         self._next()
 
     def _next(self) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from kafka_cy.authorizer.acls import AclEntry, Resource
-from kafka_cy.cluster.acl_formats import NODE_BYTES_MAX, acl_data, acl_path, change_of, decode_acls
+from kafka_cy.cluster.acl_formats import CHANGES, NODE_BYTES_MAX, acl_data, acl_path, change_of, decode_acls
+from kafka_cy.cluster.change_notifications import superfluous
 from kafka_cy.cluster.store import (
     BadVersionError,
     Create,
@@ -40,10 +42,11 @@ class TooLarge(Exception):
 class AclWrites:
     """Owner: the store's. `outcomes` has what became of each resource: None, or why it was not changed."""
 
-    def __init__(self, resources: Iterable[Resource], edit: Edit, stored: Stored) -> None:
-        """`stored(entries by resource)` is called after each transaction."""
+    def __init__(self, resources: Iterable[Resource], edit: Edit, stored: Stored, *, is_alone: bool) -> None:
+        """`stored(entries by resource)` is called after each transaction. `is_alone`: no other broker uses the store."""
         self.outcomes: dict[Resource, Exception | None] = {}
         self._resources, self._edit, self._stored = list(dict.fromkeys(resources)), edit, stored
+        self._is_alone = is_alone
 
     async def make(self, calls: StoreCalls) -> None:
         """Make the changes. Raises StoreError; resources without an outcome were not changed, or it is not known."""
@@ -72,11 +75,19 @@ class AclWrites:
             operations += _operations(resource, node, entries, data)
         else:
             left = ()
+        if operations and self._is_alone:
+            operations += await self._superfluous(calls, operations)
         if operations and not await self._submit(calls, operations):
             return [*changed, *left]
         self._stored(changed)
         self.outcomes.update(dict.fromkeys(changed))
         return left
+
+    async def _superfluous(self, calls: StoreCalls, operations: Sequence[Operation]) -> list[Operation]:
+        """Deletions of notifications that nobody has to read."""
+        parents = Counter(each.path.rpartition("/")[0] for each in operations)
+        kinds = [kind for kind in CHANGES.values() if kind.parent in parents]
+        return [each for kind in kinds for each in await superfluous(calls, kind, parents[kind.parent])]
 
     def _edited(self, resource: Resource, node: Node | None) -> tuple[Collection[AclEntry], bytes]:
         """The new entries; their encoded form, empty if there is nothing to write."""

@@ -3,13 +3,16 @@
 Every broker reads all notifications that it has not seen, in the order of their numbers. A notification names what changed; its
 reader reads the changed node, so that a notification that is read twice does no harm. Old ones are deleted by whoever sees them.
 Their numbers have no gaps, so that a reader finds out that some were deleted before it could read them: it was away for long, or a
-clock is wrong.
+clock is wrong. The numbers have one width, so that names in their order are also in that of the numbers: a change costs a reader
+nearly the same, however many older ones there are.
 The controller reads and deletes those of ISRs and log directories.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
+from itertools import islice
 from typing import NamedTuple
 
 from kafka_cy.cluster import znodes
@@ -23,6 +26,7 @@ from kafka_cy.cluster.store import (
     Get,
     Node,
     NoNodeError,
+    Operation,
     OutcomeUnknown,
     SessionEvent,
     SessionExpired,
@@ -31,7 +35,10 @@ from kafka_cy.cluster.store_calls import CallLater, StoreCalls, run
 
 EXPIRY_MS = 15 * 60 * 1000
 CROWDED_EXPIRY_MS = 2 * 60 * 1000  # more than most sessions of ZooKeeper last without their broker; others find the gap
-READ_AT_ONCE = 200  # notifications that are read together
+KEPT_MAX = 5000  # those before them are crowded: ZooKeeper sends all names at once (jute.maxbuffer), and each change has them read
+KEPT_ALONE = 100  # by a broker by itself, which nobody else reads
+READ_AT_ONCE = 100  # notifications that are read together
+DELETED_AT_ONCE = 100
 AFTER_FAULT_MS = 1000.0
 
 
@@ -62,6 +69,13 @@ async def notify(calls: StoreCalls, kind: Kind, data: bytes) -> None:
             return
 
 
+async def superfluous(calls: StoreCalls, kind: Kind, added: int) -> list[Operation]:
+    """For a broker by itself that adds so many: deletions that leave the newest KEPT_ALONE, or some of them. Raises StoreError."""
+    names = (await calls.read(Children(kind.parent)))[0] or ()
+    old = names[: max(0, len(names) + added - KEPT_ALONE)]
+    return [Delete(f"{kind.parent}/{name}") for name in old[:DELETED_AT_ONCE]]
+
+
 def tell_of_failed_log_dir(calls: StoreCalls, broker_id: int, log: LineLog) -> None:
     """Have the controller ask for the state of this broker's replicas (/log_dir_event_notification)."""
 
@@ -73,7 +87,7 @@ def tell_of_failed_log_dir(calls: StoreCalls, broker_id: int, log: LineLog) -> N
 
 
 class ChangeNotifications:
-    """Reads the notifications of one kind. Owner: the store's. Lifetime: the broker's. Limit: one number per existing node.
+    """Reads the notifications of one kind. Owner: the store's. Lifetime: the broker's. Limit: a name for each existing node.
 
     `handle(data)` gets each one once in a session, the existing ones first; in a new session it gets all again, because
     some may have been missed. What it raises is logged, and the next one follows. `missed()`: some were deleted, within a session,
@@ -87,21 +101,21 @@ class ChangeNotifications:
         handle: Callable[[bytes | None], object],
         *,
         missed: Callable[[], object],
-        kept_max: int | None = None,
+        kept_max: int = KEPT_MAX,
         wall_clock_ms: Callable[[], int],
         call_later: CallLater,
         log: LineLog,
     ) -> None:
-        """`kept_max`: those before the newest ones stay for CROWDED_EXPIRY_MS only, for notifications that any client can cause."""
+        """`kept_max`: those before the newest ones stay for CROWDED_EXPIRY_MS only. Few, if any client can cause them."""
         self._kept_max = kept_max
         self._store, self._kind, self._handle, self._missed = store, kind, handle, missed
         self._wall_clock_ms, self._call_later, self._log = wall_clock_ms, call_later, log
         self._last = -1  # number of the last one that was handled
         self._follows = False  # what is there was listed in this session
         self._has_missed = False  # some, and that was not told yet
-        self._created_ms: dict[str, int] = {}  # of those that exist and were handled
+        self._known: deque[tuple[str, int]] = deque()  # those that were handled and may exist, oldest first: name, creation in ms
         self._sessions = 0  # that have ended
-        self._reading = False
+        self._reading = self._purging = False
         self._again = False
 
     def start(self) -> None:
@@ -113,8 +127,10 @@ class ChangeNotifications:
         if event is SessionEvent.EXPIRED:
             self._sessions += 1
             self._last, self._follows = -1, False
-            self._created_ms.clear()
+            self._known.clear()
             self._read()
+
+    # -- reading --
 
     def _read(self) -> None:
         if self._reading:
@@ -132,28 +148,32 @@ class ChangeNotifications:
         if fault is not None and not isinstance(fault, SessionExpired):
             self._log.repeated("error", f"change notifications in {self._kind.parent} cannot be read: {fault!r}", {})
             self._call_later(AFTER_FAULT_MS, self._read)
-        elif self._again or fault is not None:
+            return
+        if fault is None:
+            self._purge()
+        if self._again or fault is not None:
             self._read()
 
     async def _read_new(self, sessions: int) -> None:
         calls = StoreCalls(self._store, self._call_later)
-        while (names := (await calls.read(Children(self._kind.parent, self._on_change)))[0]) is None:
+        while (names := (await calls.read(Children(self._kind.parent, self._on_change, in_order=False)))[0]) is None:
             await calls.create_missing([self._kind.parent])
-        numbered = sorted((number, name) for name in names if (number := self._number(name)) is not None)
-        new = [each for each in numbered if each[0] > self._last]
+        self._forget_deleted(names)
+        last = f"{self._kind.prefix}{self._last:010}"
+        later = sorted([name for name in names if name > last])
         follows, self._follows = self._follows, True
         is_certain = self._last >= 0  # else an empty list was the first one, and nobody knows which number comes next
-        self._has_missed |= follows and [number for number, _ in new] != list(range(self._last + 1, self._last + 1 + len(new)))
-        for start in range(0, len(new), READ_AT_ONCE):
-            some = new[start : start + READ_AT_ONCE]
-            nodes = await calls.read(*[Get(f"{self._kind.parent}/{name}") for _, name in some])
+        for start in range(0, len(later), READ_AT_ONCE):
+            numbered = [(self._number(name), name) for name in later[start : start + READ_AT_ONCE]]
+            new = [(number, name) for number, name in numbered if number > self._last]
+            nodes = await calls.read(*[Get(f"{self._kind.parent}/{name}") for _, name in new])
             if sessions != self._sessions:
                 raise SessionExpired("the session has ended")
-            for (number, name), node in zip(some, nodes, strict=True):
+            for (number, name), node in zip(new, nodes, strict=True):
+                self._has_missed |= follows and (node is None or number != self._last + 1)
                 self._last = number
                 if node is not None:
                     self._handle_one(name, node)
-                self._has_missed |= follows and node is None
         if self._has_missed:
             self._has_missed = False
             if is_certain:
@@ -162,38 +182,59 @@ class ChangeNotifications:
                     f"change notifications in {self._kind.parent} were deleted before they were read, so everything is read", {},
                 )  # fmt: skip
             self._missed()
-        await self._purge(calls, set(names))
 
-    def _number(self, name: str) -> int | None:
+    def _number(self, name: str) -> int:
+        """-1: it is not a notification."""
         text = name.removeprefix(self._kind.prefix)
-        return int(text) if text != name and text.isdecimal() else None
+        return int(text) if text != name and text.isdecimal() else -1
 
     def _handle_one(self, name: str, node: Node) -> None:
-        self._created_ms[name] = node.created_ms
+        self._known.append((name, min(node.created_ms, self._wall_clock_ms())))
         try:
             self._handle(node.data)
         except Exception as fault:  # noqa: BLE001 a malformed notification must not hold up those after it
             self._log.error(f"change notification {self._kind.parent}/{name} failed: {fault!r}")
 
-    async def _purge(self, calls: StoreCalls, names: set[str]) -> None:
-        """Delete what every broker has had the time to read."""
-        self._created_ms = {name: created_ms for name, created_ms in self._created_ms.items() if name in names}
-        old = self._old(self._wall_clock_ms())
-        for start in range(0, len(old), READ_AT_ONCE):
-            some = old[start : start + READ_AT_ONCE]
-            outcomes = await calls.try_changes([[Delete(f"{self._kind.parent}/{name}")] for name in some])
+    # -- purging --
+
+    def _forget_deleted(self, names: list[str]) -> None:
+        """Others have deleted what comes before the first name."""
+        first = min(names, default=None)
+        while self._known and (first is None or self._known[0][0] < first):
+            self._known.popleft()
+
+    def _purge(self) -> None:
+        """Delete what every broker has had the time to read; new ones are read meanwhile."""
+        if not self._purging:
+            self._purging = True
+            run(self._delete_old(), self._purged)
+
+    def _purged(self, result: None, fault: Exception | None) -> None:
+        self._purging = False
+        if fault is not None and not isinstance(fault, SessionExpired):
+            self._log.repeated("error", f"old change notifications in {self._kind.parent} cannot be deleted: {fault!r}", {})
+
+    async def _delete_old(self) -> None:
+        calls = StoreCalls(self._store, self._call_later)
+        while old := self._old(self._wall_clock_ms()):
+            outcomes = await calls.try_changes([[Delete(f"{self._kind.parent}/{name}")] for name in old])
             for _, error in outcomes:
-                if error is not None and not isinstance(error, NoNodeError | OutcomeUnknown):
+                if isinstance(error, OutcomeUnknown):
+                    return  # the next one to be read has it tried again
+                if error is not None and not isinstance(error, NoNodeError):
                     raise error
+            while self._known and self._known[0][0] <= old[-1]:
+                self._known.popleft()
 
     def _old(self, now_ms: int) -> list[str]:
-        """Those to be deleted. They were handled in their order, oldest first, unless the session has ended meanwhile.
+        """Some of those to be deleted, oldest first.
 
         The newest one stays: without it, a reader that was away would not see that there were others.
         """
-        crowded = len(self._created_ms) - self._kept_max if self._kept_max is not None else 0
-        return [
-            name
-            for index, (name, created_ms) in enumerate(list(self._created_ms.items())[:-1])
-            if created_ms < now_ms - (CROWDED_EXPIRY_MS if index < crowded else EXPIRY_MS)
-        ]
+        old: list[str] = []
+        crowded = len(self._known) - self._kept_max
+        for place, (name, created_ms) in enumerate(islice(self._known, min(DELETED_AT_ONCE, max(0, len(self._known) - 1)))):
+            if abs(now_ms - created_ms) <= (CROWDED_EXPIRY_MS if place < crowded else EXPIRY_MS):
+                break  # those after it are younger; a clock that was set back by more than that does not make it stay
+            old.append(name)
+        return old

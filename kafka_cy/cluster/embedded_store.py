@@ -241,7 +241,9 @@ class EmbeddedStore:
         node = self._nodes.get(request.path)
         if node is None or isinstance(request, Get):
             return node
-        return sorted(self._children[request.path]) if isinstance(request, Children) else node._replace(data=None)
+        if isinstance(request, Children):
+            return (sorted if request.in_order else list)(self._children[request.path])
+        return node._replace(data=None)
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:

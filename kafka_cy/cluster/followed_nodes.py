@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Hashable, Sequence
 from typing import Any, Generic, TypeVar
 
-from kafka_cy.cluster.change_notifications import ChangeNotifications, Kind
+from kafka_cy.cluster.change_notifications import KEPT_MAX, ChangeNotifications, Kind
 from kafka_cy.cluster.line_log import LineLog
 from kafka_cy.cluster.session_reads import SessionReads
 from kafka_cy.cluster.store import AsyncStore
@@ -27,7 +27,7 @@ class FollowedNodes(Generic[Name]):
         name_of: Callable[[bytes | None], Name],
         read: Callable[[StoreCalls, Sequence[Name]], Coroutine[Any, Any, None]],
         read_all: Callable[[StoreCalls], Coroutine[Any, Any, None]],
-        kept_max: int | None = None,
+        kept_max: int = KEPT_MAX,
         wall_clock_ms: Callable[[], int],
         call_later: CallLater,
         log: LineLog,

@@ -148,11 +148,13 @@ class Exists(NamedTuple):
 class Children(NamedTuple):
     """Part of a read: the sorted names of the children, or None if the node is missing (then no watch is set).
 
-    The watch fires when a child is created or deleted, or the node itself is deleted.
+    The watch fires when a child is created or deleted, or the node itself is deleted. `in_order` False: the names come in any
+    order, for a reader of many who needs a few; sorting 5,000 takes a millisecond.
     """
 
     path: str
     watch: Watch | None = None
+    in_order: bool = True
 
 
 class Rights(NamedTuple):

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from kafka_cy.cluster.change_notifications import superfluous
 from kafka_cy.cluster.followed_nodes import FollowedNodes
 from kafka_cy.cluster.line_log import LineLog
 from kafka_cy.cluster.store import (
@@ -54,8 +55,7 @@ from kafka_cy.cluster.znode_formats import MALFORMED
 
 READ_AT_ONCE: Final = 50  # each takes some 10 us
 SCANNED_AT_ONCE: Final = 1000
-NOTIFICATIONS_KEPT: Final = 100  # by a broker by itself; in a cluster, those before them for a shorter time
-DELETED_AT_ONCE: Final = 100
+NOTIFICATIONS_KEPT: Final = 100  # in a cluster; those before them stay for a shorter time
 REQUESTER_SHARE: Final = 10  # a requester has at most this part (1/10) of all tokens
 NAME_CHARS_MAX: Final = 200  # of a principal in the log
 _NOTIFICATION: Final = f"{CHANGES.parent}/{CHANGES.prefix}"
@@ -242,9 +242,7 @@ class StoredTokens:
         """The notification of a change. No other broker has to read the old ones of a broker by itself."""
         operations: list[Operation] = [Create(_NOTIFICATION, token_id.encode(), sequential=True)]
         if self._is_alone:
-            (names,) = await calls.read(Children(CHANGES.parent))
-            old = sorted(names or ())[: 1 - NOTIFICATIONS_KEPT][:DELETED_AT_ONCE]
-            operations += [Delete(f"{CHANGES.parent}/{name}") for name in old]
+            operations += await superfluous(calls, CHANGES, 1)
         return operations
 
     # -- expiry --

@@ -293,7 +293,7 @@ class ZooKeeperStore:
             names, stat = event.value
             if request.watch is not None:
                 self._child_watches.add(request.path, request.watch, stat.pzxid)
-            return sorted(names)
+            return sorted(names) if request.in_order else names
         if isinstance(request, Rights):
             return None if missing else rights_of_all(event.value[0])
         if missing:

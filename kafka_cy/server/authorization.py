@@ -76,14 +76,25 @@ def _publish(broker: KafkaServer, image: AclImage) -> None:
         broker.publisher.publish_acls(image)
 
 
-def stored_acls(broker: KafkaServer, store: AsyncStore, call_later: CallLater) -> StoredAcls | None:
-    """The ACLs in the metadata tree, which are not loaded yet; None: there is no authorizer."""
+def stored_acls(
+    broker: KafkaServer, store: AsyncStore, call_later: CallLater, *, is_alone: bool
+) -> StoredAcls | None:
+    """The ACLs in the metadata tree, which are not loaded yet; None: there is no authorizer.
+
+    `is_alone`: no other broker uses the tree.
+    """
     if broker.authorizer is None:
         return None
     from kafka_cy.cluster.acl_store import StoredAcls
 
-    wall_clock_ms = broker.controller_loop.wall_clock_ms
-    return StoredAcls(store, broker.authorizer, wall_clock_ms=wall_clock_ms, call_later=call_later, log=broker.log)
+    return StoredAcls(
+        store,
+        broker.authorizer,
+        is_alone=is_alone,
+        wall_clock_ms=broker.controller_loop.wall_clock_ms,
+        call_later=call_later,
+        log=broker.log,
+    )
 
 
 def warn_of_no_rights(broker: KafkaServer) -> None:

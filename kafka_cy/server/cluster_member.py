@@ -117,7 +117,7 @@ class ClusterMember:
         self.tokens = stored_tokens(broker, session.store, session.call_later, lambda: self._controller.term is not None)
         if self.tokens is not None:
             session.run(self.tokens.read_all)
-        self.acls = stored_acls(broker, session.store, session.call_later)
+        self.acls = stored_acls(broker, session.store, session.call_later, is_alone=False)
         if self.acls is not None:
             session.run(self.acls.read_all)
 

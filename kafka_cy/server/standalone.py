@@ -89,7 +89,7 @@ class Standalone:
         return self._broker.controller_loop.call_later(delay_ms / 1000, function)
 
     def _load_acls(self, store: EmbeddedStore) -> None:
-        self.acls = stored_acls(self._broker, store, self._call_later)
+        self.acls = stored_acls(self._broker, store, self._call_later, is_alone=True)
         if self.acls is not None:
             self.acls.load(store)
             warn_of_no_rights(self._broker)

@@ -54,7 +54,9 @@ def context() -> Any:
     made: Any = make_context()
     store, made.log, made.slices = EmbeddedStore(None), KeptLog(), Slices()
     authorizer = Authorizer("User:ANONYMOUS")
-    made.acls = StoredAcls(store, authorizer, wall_clock_ms=lambda: 0, call_later=lambda *_: None, log=made.log)
+    made.acls = StoredAcls(
+        store, authorizer, is_alone=True, wall_clock_ms=lambda: 0, call_later=lambda *_: None, log=made.log
+    )
     made.acls.load(store)
     made.acls.start()
     return made

@@ -150,7 +150,7 @@ class ZooKeeperModel:
             if self.nodes[parent].ephemeral:
                 raise NoChildrenForEphemeralsError(parent)
             owner = session.session_id if operation.ephemeral and session is not None else 0
-            self._replace(path, Node(operation.data, 0, self.zxid, owner))
+            self._replace(path, Node(operation.data, 0, self.zxid, owner, int(self.simulation.now_ms)))
             touched.append((path, True))
             return path
         node = self.nodes.get(operation.path)
@@ -381,7 +381,7 @@ class ModelSession:
         if node is None:
             return None
         if isinstance(request, Children):
-            return sorted(self._model.children[request.path])
+            return sorted(self._model.children[request.path], reverse=not request.in_order)
         return node if isinstance(request, Get) else node._replace(data=None)
 
     def fire(self, path: str, structure: bool) -> None:
