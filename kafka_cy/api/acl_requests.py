@@ -20,6 +20,7 @@ DENIED: Final = {
     "error_message": "Cluster authorization failed.",  # Kafka's text shows internals of the request
 }
 DONE: Final = {"error_code": ErrorCode.NONE, "error_message": None}
+ACL_BYTES: Final = 600  # of an ACL or a filter in a request that waits, without its texts
 
 
 def closed_for_unknown(request: Request[Any], *codes: int) -> bool:

@@ -1,18 +1,29 @@
 """CreateAcls (API 30, KIP-140): stores ACLs. They are in force on this broker before the response, elsewhere soon after.
 
 An error concerns one ACL, and the others are stored. Deviations: names that ZooKeeper cannot have in a path are refused, as by
-AclAuthorizer; texts, ACLs and the sizes of prefixes have limits (POLICY_VIOLATION).
+AclAuthorizer; texts, ACLs and the sizes of prefixes have limits (POLICY_VIOLATION). In a cluster, those that ZooKeeper does not
+store within request.timeout.ms get REQUEST_TIMED_OUT, and so do all while too many requests wait; Kafka waits for ever.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from kafka_cy.api.acl_requests import DENIED, DONE, SECURITY_DISABLED, closed_for_unknown, failed, log_acls, may
+from kafka_cy.api.acl_requests import (
+    ACL_BYTES,
+    DENIED,
+    DONE,
+    SECURITY_DISABLED,
+    closed_for_unknown,
+    failed,
+    log_acls,
+    may,
+)
 from kafka_cy.api.batch_limit import RECORDS_PER_REQUEST_MAX, TOO_MANY_RECORDS
 from kafka_cy.api.change_pieces import PIECE_ENTITIES, add_task
 from kafka_cy.api.registry import handler
+from kafka_cy.api.waiting_requests import LATE, TEXT_SIZE_MAX, WaitingRequest
 from kafka_cy.authorizer.acls import (
     PREFIX_SIZES_MAX,
     AclBinding,
@@ -66,7 +77,7 @@ def handle(request: Request[CreateAclsRequest], context: ChangesAcls) -> dict[st
     else:
         for _ in creation.check():
             pass
-        creation.store(lambda make: request.respond(make()))
+        creation.store()
     return None
 
 
@@ -81,9 +92,9 @@ class _Creation:
         self._room: _Room | None = None  # from the first one that is stored on
         self._sizes: dict[int, set[int]] = {}  # of prefixes, by resource type
 
-    def work(self, ready: Callable[[Callable[[], dict[str, Any]]], object]) -> None:
+    def work(self, ready: object) -> None:
         """Check between other requests, then store."""
-        add_task(self._request, self._context.slices, self.check(), lambda: self.store(ready))
+        add_task(self._request, self._context.slices, self.check(), self.store)
 
     def check(self) -> Iterator[None]:
         """Each step takes less than a millisecond."""
@@ -99,19 +110,26 @@ class _Creation:
             if place % CHECKED_AT_ONCE == 0:
                 yield
 
-    def store(self, ready: Callable[[Callable[[], dict[str, Any]]], object]) -> None:
-        """Store what is valid, then `ready(make)`."""
-        acls = self._context.acls
+    def store(self) -> None:
+        """Store what is valid, then respond."""
+        acls, count = self._context.acls, len(self._results)
         assert acls is not None
+        size = TEXT_SIZE_MAX * self._request.body_size + ACL_BYTES * count
+        waiting = WaitingRequest(
+            self._request, self._context, size=size, rows=count, late=lambda: {"results": [LATE] * count}
+        )
+        if waiting.is_refused:
+            waiting.refuse()
+            return
 
         def stored(outcomes: Mapping[Resource, Exception | None], fault: Exception | None) -> None:
             self._log(outcomes)
             if fault is not None:
-                self._request.close(f"ACLs could not be stored: {fault!r}")
+                waiting.close(f"ACLs could not be stored: {fault!r}")
             else:
-                ready(lambda: {"results": [_result(each, outcomes) for each in self._results]})
+                waiting.finish(lambda: {"results": [_result(each, outcomes) for each in self._results]}, count)
 
-        acls.change(self._wanted, lambda *of: self._edit(acls.authorizer, *of), self._request.guarded(stored))
+        acls.change(self._wanted, lambda *of: self._edit(acls.authorizer, *of), waiting.guarded(stored))
 
     def _edit(self, authorizer: Authorizer, resource: Resource, entries: frozenset[AclEntry]) -> Collection[AclEntry]:
         added = self._wanted[resource] - entries

@@ -2,7 +2,8 @@
 
 Deviations: the owner is a user, because whoever logs in with a token is one (Kafka stores an owner of any type); the renewers of a
 token, its size, the number of all tokens and of those of one requester have limits (POLICY_VIOLATION). In a cluster, a user who
-changes tokens too often gets THROTTLING_QUOTA_EXCEEDED.
+changes tokens too often gets THROTTLING_QUOTA_EXCEEDED, and REQUEST_TIMED_OUT is the answer if ZooKeeper does not store the token
+within request.timeout.ms, or while too many requests wait.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 from kafka_cy.api.authorization import may
 from kafka_cy.api.durations import milliseconds
 from kafka_cy.api.registry import handler
-from kafka_cy.api.token_requests import NO_TIME, NOT_SET, log_refused, log_token, may_ask, sender_of
+from kafka_cy.api.token_requests import NO_TIME, NOT_SET, WAITING_BYTES, log_refused, log_token, may_ask, sender_of
+from kafka_cy.api.waiting_requests import WaitingRequest
 from kafka_cy.authorizer.acls import ANONYMOUS, Operation, ResourceType
 from kafka_cy.cluster.token_formats import USER_TYPE, DelegationToken, Principal, token_data
 from kafka_cy.cluster.token_pace import TooManyChanges
@@ -55,21 +57,28 @@ def handle(request: Request[CreateDelegationTokenRequest], context: ChangesToken
     wanted = DelegationToken(id_to_text(new_id()), owner, requester, renewers, now_ms, expiry_ms, max_ms)
     if len(token_data(wanted)) > TOKEN_BYTES_MAX:
         return _refused(ErrorCode.POLICY_VIOLATION, owner, requester)
+    late = _refused(ErrorCode.REQUEST_TIMED_OUT, owner, requester, NOT_SET)
+    waiting = WaitingRequest(request, context, size=WAITING_BYTES, rows=1, late=lambda: late)
+    if waiting.is_refused:
+        return late
 
     def created(token: DelegationToken | None, fault: Exception | None) -> None:
         if isinstance(fault, TooManyTokens):
             log_refused(context, fault, request)
-            request.respond(_refused(ErrorCode.POLICY_VIOLATION, owner, requester))
+            respond(_refused(ErrorCode.POLICY_VIOLATION, owner, requester))
         elif isinstance(fault, TooManyChanges):
             log_refused(context, fault, request)
-            request.respond(_refused(ErrorCode.THROTTLING_QUOTA_EXCEEDED, owner, requester))
+            respond(_refused(ErrorCode.THROTTLING_QUOTA_EXCEEDED, owner, requester))
         elif fault is not None:
-            request.close(f"the delegation token could not be stored: {fault!r}")
+            waiting.close(f"the delegation token could not be stored: {fault!r}")
         else:
             log_token(context, "delegation token created", wanted, request, expiry=expiry_ms)
-            request.respond(_response(ErrorCode.NONE, wanted, tokens.cache.hmac_of(wanted.token_id)))
+            respond(_response(ErrorCode.NONE, wanted, tokens.cache.hmac_of(wanted.token_id)))
 
-    tokens.create(wanted, request.guarded(created))
+    def respond(response: dict[str, Any]) -> None:
+        waiting.finish(lambda: response, 1)
+
+    tokens.create(wanted, waiting.guarded(created))
     return None
 
 

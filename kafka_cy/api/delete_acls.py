@@ -1,12 +1,16 @@
-"""DeleteAcls (API 31, KIP-140): removes the ACLs that match filters. An ACL that matches several is named for each of them."""
+"""DeleteAcls (API 31, KIP-140): removes the ACLs that match filters. An ACL that matches several is named for each of them.
+
+Deviation: REQUEST_TIMED_OUT, as of CreateAcls.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from kafka_cy.api.acl_requests import (
+    ACL_BYTES,
     DENIED,
     DONE,
     SECURITY_DISABLED,
@@ -20,6 +24,7 @@ from kafka_cy.api.acl_requests import (
 from kafka_cy.api.batch_limit import RECORDS_PER_REQUEST_MAX
 from kafka_cy.api.change_pieces import PIECE_ENTITIES, add_task
 from kafka_cy.api.registry import handler
+from kafka_cy.api.waiting_requests import LATE, TEXT_SIZE_MAX, WaitingRequest
 from kafka_cy.authorizer.acls import AclEntry, AclFilter, Operation, PatternType, Permission, Resource, ResourceType
 from kafka_cy.base.slices import in_work
 from kafka_cy.cluster.acl_writes import MalformedAcls
@@ -54,7 +59,7 @@ def handle(request: Request[DeleteAclsRequest], context: ChangesAcls) -> dict[st
     deletion = _Deletion(request, context, [filter_of(each) for each in filters])
     if len(filters) <= PIECE_ENTITIES and all(each.resources is not None for each in deletion.filters):
         deletion.find_quickly()
-        deletion.remove(lambda make: request.respond(make()))
+        deletion.remove()
     else:
         request.respond_long(deletion.work)
     return None
@@ -86,9 +91,9 @@ class _Deletion:
         self._doomed: dict[Resource, set[AclEntry]] = {}
         self._removed: dict[Resource, set[AclEntry]] = {}
 
-    def work(self, ready: Callable[[Callable[[], dict[str, Any]]], object]) -> None:
+    def work(self, ready: object) -> None:
         """Look for the ACLs on another thread, then remove them."""
-        add_task(self._request, self._context.slices, self._find(), lambda: self.remove(ready))
+        add_task(self._request, self._context.slices, self._find(), self.remove)
 
     def _find(self) -> Iterator[object]:
         matching = self._acls.authorizer.matching
@@ -107,10 +112,18 @@ class _Deletion:
         if self._count <= RECORDS_PER_REQUEST_MAX:  # else it is refused, and need not be kept
             self._found[place] = found
 
-    def remove(self, ready: Callable[[Callable[[], dict[str, Any]]], object]) -> None:
-        """Remove what was found, then `ready(make)`."""
+    def remove(self) -> None:
+        """Remove what was found, then respond."""
+        rows = len(self.filters) + self._count
         if self._count > RECORDS_PER_REQUEST_MAX:  # nothing is removed, because a part could be overlooked
-            ready(lambda: _all(failed(ErrorCode.INVALID_REQUEST, TOO_MANY), len(self.filters)))
+            self._request.respond(_all(failed(ErrorCode.INVALID_REQUEST, TOO_MANY), len(self.filters)))
+            return
+        size = TEXT_SIZE_MAX * self._request.body_size + ACL_BYTES * rows
+        waiting = WaitingRequest(
+            self._request, self._context, size=size, rows=rows, late=lambda: _all(LATE, len(self.filters))
+        )
+        if waiting.is_refused:
+            waiting.refuse()
             return
         for found in self._found:
             for resource, entries in found:
@@ -121,11 +134,11 @@ class _Deletion:
             removed = [(resource, entry) for resource in gone for entry in self._removed[resource]]
             log_acls(self._context.log, "ACL removed", removed, self._request.sender)
             if fault is not None:
-                self._request.close(f"ACLs could not be removed: {fault!r}")
+                waiting.close(f"ACLs could not be removed: {fault!r}")
             else:
-                ready(lambda: self._response(outcomes))
+                waiting.finish(lambda: self._response(outcomes), rows)
 
-        self._acls.change(self._doomed, self._edit, self._request.guarded(stored))
+        self._acls.change(self._doomed, self._edit, waiting.guarded(stored))
 
     def _edit(self, resource: Resource, entries: frozenset[AclEntry]) -> Collection[AclEntry]:
         """Called again if the outcome is not known: what has been removed before counts."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from kafka_cy.api.authorization import CLUSTER_DENIED, denied, may_cluster
 from kafka_cy.api.registry import handler
+from kafka_cy.api.waiting_requests import ROWS_AT_ONCE
 from kafka_cy.authorizer.acls import Operation
 from kafka_cy.protocol.errors import ErrorCode
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from kafka_cy.api.roles import ReadsCluster
 
 PREFERRED, UNCLEAN = 0, 1
-ROWS_AT_ONCE: Final = 300  # of a response: it takes about a millisecond to make and encode more
 
 
 @handler(api_key=43)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from kafka_cy.api.alter_partition_reassignments import reassignment_denied
 from kafka_cy.api.authorization import CLUSTER_DENIED, denied, may_cluster
-from kafka_cy.api.elect_leaders import ROWS_AT_ONCE, election_denied, election_refused, partitions_count, rows_response
-from kafka_cy.api.pending_topics import log_refusal
+from kafka_cy.api.elect_leaders import election_denied, election_refused, partitions_count, rows_response
 from kafka_cy.api.registry import handler
+from kafka_cy.api.waiting_requests import LATE, WaitingRequest
 from kafka_cy.authorizer.acls import Operation
 from kafka_cy.controller.operator_events import Outcome
 from kafka_cy.controller.partition_state import ReplicaAssignment, TopicPartition
@@ -21,68 +21,23 @@ if TYPE_CHECKING:
     from kafka_cy.api.context import Make, Request
     from kafka_cy.api.roles import ChangesTopicsOfCluster
     from kafka_cy.cluster.topics import Topic
-    from kafka_cy.server.client_requests import Place
 
 PREFERRED, UNCLEAN = 0, 1
 PARTITION_BYTES = 400  # of what is asked for, until the controller has answered, without the request
-ROW_BYTES = 200  # of an answer that is as long as there are partitions, until another thread makes the response
 DECODED_BYTES_MAX = 20  # for each byte of a request
-LATE: Mapping[str, Any] = {"error_code": ErrorCode.REQUEST_TIMED_OUT, "error_message": None}
 NOT_NEEDED = "Leader election not needed for topic partition."
 
 
-class _Waiting:
-    """A request that waits for the controller, without its turn: the place counts what it keeps."""
-
-    def __init__(self, request: Request[Any], context: ChangesTopicsOfCluster, partitions: int, refuse: Make) -> None:
-        """`place` is None if there is none. `refuse`: the response after the time-out, too; it shows `partitions`."""
-        self._request, self._context, self._partitions, self._refuse = request, context, partitions, refuse
-        self._turn = request.turn
-        self.timeout_ms = request.body.timeout / timedelta(milliseconds=1)
-        size = DECODED_BYTES_MAX * request.body_size + PARTITION_BYTES * partitions
-        over = request.guarded(lambda: self.respond(refuse, partitions))
-        self.place: Place | None = context.member.requests.begin(size, self.timeout_ms, over)
-        if self.place is None:
-            log_refusal(request, context)
-        else:
-            request.end_turn()
-
-    def respond(self, make: Make, rows: int, begun: Callable[[], object] = lambda: None) -> None:
-        """Respond with so many rows; another thread makes many of them. `begun`: their limit is another one from now on."""
-
-        def prepare(ready: Callable[[Make], object]) -> None:
-            begun()
-            ready(make)
-
-        if self._turn is not None:
-            prepare(partial(self._turn.build, self._request))
-        elif rows <= ROWS_AT_ONCE:
-            prepare(lambda made: self._request.respond(made()))
-        else:
-            self._request.respond_long(prepare)
-            if self._request.responded:
-                begun()  # it was closed instead, because too many wait for their turn
-
-    def guarded(self, function: Callable[..., object]) -> Callable[..., None]:
-        """`function`; a fault in it ends the request, and its place, for nothing else may end it any more."""
-
-        def call(*arguments: Any) -> None:
-            try:
-                function(*arguments)
-            except Exception:
-                if self.place is not None:
-                    self.place.end()
-                raise
-
-        return self._request.guarded(call)
-
-    def finish(self, make: Make, rows: int, *, counted: bool) -> None:
-        """The controller has done everything: respond, and end the place. `counted`: the place counts the rows already."""
-        assert self.place is not None
-        if not counted and not self.place.keep(ROW_BYTES * rows):
-            log_refusal(self._request, self._context)
-            make, rows = self._refuse, self._partitions
-        self.respond(make, rows, self.place.end)
+def _waiting(request: Request[Any], context: ChangesTopicsOfCluster, partitions: int, refuse: Make) -> WaitingRequest:
+    """`refuse`: the response after the time-out, too; it shows `partitions`."""
+    return WaitingRequest(
+        request,
+        context,
+        size=DECODED_BYTES_MAX * request.body_size + PARTITION_BYTES * partitions,
+        rows=partitions,
+        late=refuse,
+        timeout_ms=request.body.timeout / timedelta(milliseconds=1),
+    )
 
 
 def _answer_of(
@@ -91,7 +46,7 @@ def _answer_of(
 ) -> dict[str, Any] | None:  # fmt: skip
     """Ask the controller about so many partitions; None: all. Its answer, an error and what it found, are the arguments of
     `response`. Returns the response, if there is no place to wait."""
-    waiting = _Waiting(request, context, partitions or 0, refuse)
+    waiting = _waiting(request, context, partitions or 0, refuse)
     if waiting.place is None:
         return rows_response(request, partitions or 0, refuse)
 
@@ -121,7 +76,7 @@ def elect(request: Request[Any], context: ChangesTopicsOfCluster) -> dict[str, A
         return {"error_code": ErrorCode.INVALID_REQUEST, "replica_election_results": []}
     asked = None if body.topic_partitions is None else _named((each.topic, each.partitions) for each in body.topic_partitions)
     refuse = partial(election_refused, body, LATE)
-    waiting = _Waiting(request, context, partitions, refuse)
+    waiting = _waiting(request, context, partitions, refuse)
     place = waiting.place
     if place is None:
         return rows_response(request, partitions, refuse)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kafka_cy.api.change_pieces import has_passed
 from kafka_cy.api.topic_creation import TopicRefused
+from kafka_cy.api.waiting_requests import log_refusal
 from kafka_cy.protocol.errors import ErrorCode
 
 if TYPE_CHECKING:
@@ -35,13 +36,6 @@ def has_no_place(request: Request[Any], context: ChangesTopicsOfCluster) -> bool
     if context.member.requests.is_full:
         log_refusal(request, context)
     return bool(context.member.requests.is_full)
-
-
-def log_refusal(request: Request[Any], context: ChangesTopicsOfCluster) -> None:
-    """A request is refused."""
-    waiting = context.member.requests
-    details = {"requests": waiting.count, "bytes": waiting.bytes, **request.sender}
-    context.log.repeated("warning", "too many requests of clients wait for the controller: others are refused", details)
 
 
 class PendingTopics:

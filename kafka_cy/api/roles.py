@@ -152,7 +152,15 @@ class ReadsAcls(Protocol):
         """The ACLs and the authorizer that decides by them; None: there is no authorizer. Changes: the controller's thread only."""
 
 
-class ChangesAcls(ReadsAcls, Logs, WorksInSlices, Protocol):
+class MayWait(Logs, Protocol):
+    """Has requests wait for ZooKeeper."""
+
+    @property
+    def member(self) -> Member | None:
+        """This broker as a member of a cluster; None: it is by itself. The controller's thread only."""
+
+
+class ChangesAcls(ReadsAcls, WorksInSlices, MayWait, Protocol):
     """Creates and deletes ACLs."""
 
 
@@ -164,7 +172,7 @@ class ReadsTokens(Protocol):
         """The tokens; None: delegation.token.secret.key is not set. Changes: the controller's thread only."""
 
 
-class ChangesTokens(ReadsTokens, Logs, Protocol):
+class ChangesTokens(ReadsTokens, MayWait, Protocol):
     """Creates, renews and expires delegation tokens."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
+from kafka_cy.api.waiting_requests import WaitingRequest
 from kafka_cy.authorizer.acls import ANONYMOUS
 from kafka_cy.cluster.token_formats import USER_TYPE, DelegationToken, Principal
 from kafka_cy.cluster.token_pace import TooManyChanges
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 NO_TIME: Final = -1  # in refusals of a broker
 NOT_SET: Final = 0  # in refusals of a controller
+WAITING_BYTES: Final = 20_000  # of a request that waits, with its names and a token as it was and as it is to be
 
 Edit = Callable[[DelegationToken, int], DelegationToken | None]  # the stored token, now in ms; None: it is removed
 
@@ -70,13 +72,18 @@ def change_expiry(
     token_id = tokens.cache.find(hmac_bytes)
     if token_id is None:
         return _expiry(ErrorCode.DELEGATION_TOKEN_NOT_FOUND, NOT_SET)
-    _change(request, context, tokens, token_id, edit, what)
+    late = _expiry(ErrorCode.REQUEST_TIMED_OUT, NOT_SET)
+    waiting = WaitingRequest(request, context, size=WAITING_BYTES, rows=1, late=lambda: late)
+    if waiting.is_refused:
+        return late
+    _change(request, context, waiting, tokens, token_id, edit, what)
     return None
 
 
 def _change(
     request: Request[Any],
     context: ChangesTokens,
+    waiting: WaitingRequest,
     tokens: StoredTokens,
     token_id: str,
     edit: Edit,
@@ -93,18 +100,21 @@ def _change(
 
     def ended(token: DelegationToken | None, fault: Exception | None) -> None:
         if isinstance(fault, TokenRefused):
-            request.respond(_expiry(fault.code, NOT_SET))
+            respond(fault.code, NOT_SET)
         elif isinstance(fault, TooManyChanges):
             log_refused(context, fault, request)
-            request.respond(_expiry(ErrorCode.THROTTLING_QUOTA_EXCEEDED, NOT_SET))
+            respond(ErrorCode.THROTTLING_QUOTA_EXCEEDED, NOT_SET)
         elif fault is not None:
-            request.close(f"the delegation token could not be stored: {fault!r}")
+            waiting.close(f"the delegation token could not be stored: {fault!r}")
         else:
             expiry_ms = now_ms if token is None else token.expiry_ms
             log_token(context, what(token is None), changed[0], request, expiry=expiry_ms)
-            request.respond(_expiry(ErrorCode.NONE, expiry_ms))
+            respond(ErrorCode.NONE, expiry_ms)
 
-    tokens.change(token_id, edited, request.guarded(ended), sender_of(request).name)
+    def respond(code: ErrorCode, expiry_ms: int) -> None:
+        waiting.finish(lambda: _expiry(code, expiry_ms), 1)
+
+    tokens.change(token_id, edited, waiting.guarded(ended), sender_of(request).name)
 
 
 def _expiry(code: ErrorCode, expiry_ms: int) -> dict[str, Any]:

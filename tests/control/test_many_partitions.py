@@ -12,7 +12,7 @@ from test_client_requests import ELECT, HANDLERS, LIST, Silent
 from test_client_requests import silent as silent
 
 from kafka_cy.api.elect_leaders import ROWS_AT_ONCE
-from kafka_cy.api.member_partitions import ROW_BYTES
+from kafka_cy.api.waiting_requests import ROW_BYTES
 from kafka_cy.authorizer.authorizer import Authorizer
 from kafka_cy.cluster.topics import PartitionMetadata, Topic
 from kafka_cy.controller.operator_events import Outcome
