@@ -5,10 +5,8 @@ What is counted is the lines of Python that a step executes, not its time: a han
 
 from __future__ import annotations
 
-import sys
 import uuid
 from collections.abc import Callable, Iterator
-from types import FrameType
 from typing import Any
 
 import pytest
@@ -20,42 +18,12 @@ from kafka_cy.coordinator.modern.assignment import STEP_ITEMS, GroupSpec, Member
 from kafka_cy.coordinator.streams.assignor import StickyTaskAssignor, StreamsMemberSpec, SubtopologySpec
 from kafka_cy.coordinator.streams.tasks import NO_TASKS, Tasks
 
-from .consumer_fakes import ConsumerHarness
+from .consumer_fakes import CT, ConsumerHarness
 from .fakes import FakeCluster
+from .lines import Lines
 
 MEMBERS, PARTITIONS = 1000, 10_000
 LINES_MAX = 20 * max(STEP_ITEMS, MEMBERS)  # 20 for each member, in comprehensions over all of them
-
-
-class Lines:
-    """Counts executed lines of this project. `largest`: of a call."""
-
-    def __init__(self) -> None:
-        self.largest = self.calls = self._now = 0
-
-    def __call__(self, function: Callable[[], Any]) -> Any:
-        before = sys.gettrace()
-        self._now = 0
-        sys.settrace(self._entered)
-        try:
-            return function()
-        finally:
-            sys.settrace(before)
-            self.calls += 1
-            self.largest = max(self.largest, self._now)
-
-    def _entered(self, frame: FrameType, event: str, argument: Any) -> Any:
-        return self._line
-
-    def _line(self, frame: FrameType, event: str, argument: Any) -> Any:
-        self._now += event == "line"
-        return self._line
-
-    def steps(self, task: Iterator[object]) -> None:
-        over = object()
-        while (step := self(lambda: next(task, over))) is not over:
-            if isinstance(step, slices.Work):
-                step.run()
 
 
 def assigned_by(assignor: Any, group: GroupSpec) -> dict[str, Partitions]:
@@ -139,3 +107,39 @@ def test_turns_of_the_loop_while_a_large_group_gets_its_assignment(monkeypatch: 
             assert harness.beat("g", "m0", group.members["m0"].member_epoch)["error_code"] == 0
     assert lines.largest <= LINES_MAX and lines.calls > PARTITIONS // STEP_ITEMS
     assert sum(map(count, group.target.values())) == PARTITIONS and len(group.target) == MEMBERS
+
+
+@pytest.mark.parametrize("at_once_max", [0, 1000], ids=["in slices", "at once"])
+def test_a_static_member_that_comes_back_keeps_its_part(monkeypatch: pytest.MonkeyPatch, at_once_max: int) -> None:
+    """Its new id had no part when the assignment began, which its new subscription asks for. So with one that comes back since."""
+    specs: list[GroupSpec] = []
+    assign = UniformAssignor.assign
+
+    def recorded(assignor: UniformAssignor, group: GroupSpec, result: dict[str, Partitions]) -> Iterator[object]:
+        specs.append(group)
+        return assign(assignor, group, result)
+
+    harness = ConsumerHarness(FakeCluster(1))
+    for name in ("a", "b"):
+        harness.join_consumer("g", name, instance_id=f"of {name}", assignor="uniform")
+        harness.loop.advance(1.1)
+    group = harness.consumer_group("g")
+    for _ in range(3):
+        for name in ("a", "b"):
+            harness.beat("g", name, group.members[name].member_epoch, owned=group.members[name].assigned)
+    parts = {name: group.target[name] for name in ("a", "b")}
+    assert [count(part) for part in parts.values()] == [2, 2] and parts["a"] != parts["b"]
+    monkeypatch.setattr(UniformAssignor, "assign", recorded)
+    monkeypatch.setattr("kafka_cy.coordinator.consumer.target.AT_ONCE_MAX", at_once_max)
+    monkeypatch.setattr(slices, "SLICE_S", 0.0)
+    for name in ("a", "b"):
+        harness.beat("g", name, -2, instance_id=f"of {name}")
+    harness.coordinator.runtime.slices.add(range(3))  # other work: the assignment waits
+    harness.join_consumer("g", "c", ["ct", "ct2"], instance_id="of a")
+    harness.join_consumer("g", "d", instance_id="of b")
+    harness.loop.advance(0)
+    (spec,) = specs
+    assert spec.members["c"].assigned == parts["a"]
+    assert spec.members["d" if "d" in spec.members else "b"].assigned == parts["b"]
+    assert group.target["c"][CT] <= parts["a"][CT] and group.target["d"][CT] >= parts["b"][CT]
+    assert group.assignment_epoch == group.epoch

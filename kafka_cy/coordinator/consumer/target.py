@@ -121,9 +121,10 @@ class TargetAssignment:
                 if ids is None:
                     ids = yield from in_work(partial(self._topic_ids, member, topic_ids))
                 before_id = replaced_id if member is updated and replaced_id is not None else member.member_id
-                members[member.member_id] = MemberSpec(
-                    member.instance_id, ids, self._before.get(before_id, NO_PARTITIONS)
-                )
+                before = self._before.get(before_id)
+                if before is None:  # it came since then: a static one has the part of its last id
+                    before = group.target_of(before_id)
+                members[member.member_id] = MemberSpec(member.instance_id, ids, before)
             yield None
         return list(topic_ids.values())
 
