@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import struct
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -81,6 +82,15 @@ CONFIG = {
 }
 STORAGE_NOT_LEADER = 11
 SUBSCRIPTION = bytes.fromhex("00010000000100026374ffffffff00000000")  # topic "ct"
+
+
+def subscription(names: Sequence[str]) -> bytes:
+    """What a consumer sends in JoinGroup (version 0)."""
+    parts = [struct.pack(">hi", 0, len(names))]
+    parts += [struct.pack(">h", len(name)) + name.encode() for name in names]
+    return b"".join(parts) + struct.pack(">i", -1)
+
+
 
 
 class FakeLoop:

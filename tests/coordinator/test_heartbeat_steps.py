@@ -26,7 +26,8 @@ from kafka_cy.coordinator.streams.records import Topology
 from kafka_cy.coordinator.streams.requests import StreamsHeartbeat
 
 from .consumer_fakes import ConsumerHarness, assigned
-from .fakes import FakeCluster, Harness, replayed, replicated
+from .fakes import FakeCluster, Harness, replayed, replicated, subscription
+from .lines import Lines
 from .looks import LOOKS, Name, turns_of
 from .share_group_fakes import ShareCluster, ShareGroupHarness
 from .streams_fakes import StreamsHarness, part
@@ -290,3 +291,36 @@ def test_a_response_with_many_topics_is_encoded_on_another_thread() -> None:
         respond(request, member_response("m", 1, 5000, topics))
     assert [len(each["assignment"]["topic_partitions"]) for each in (responses[0], made[0]())] == [count - 1, count]
     assert (len(responses), len(made)) == (1, 1)
+
+
+def test_no_turn_reads_all_names_of_a_classic_member(monkeypatch: pytest.MonkeyPatch) -> None:
+    """JoinGroup and SyncGroup of a consumer group: nothing but a Work looks at each of the names."""
+    monkeypatch.setattr(slices, "SLICE_S", 0.0)
+    monkeypatch.setattr(modern_names, "PIECE_NAMES", 100)
+    harness = ConsumerHarness(FakeCluster(1))
+    harness.loop.threads = []
+    harness.join_consumer("g", "m")
+    names = [f"topic{number}" for number in range(5000)]
+    protocols = [[("range", subscription(names[first:]))] for first in (0, 1)]
+    lines = Lines()
+
+    def settle() -> None:
+        loop = harness.loop
+        while loop.threads or (loop.timers and loop.timers[0][0] <= loop.time_s):
+            if loop.threads:
+                work, done = loop.threads.pop(0)
+                work()
+                lines(done)
+            else:
+                lines(loop.run_next)
+
+    joined: list[dict[str, Any]] = lines(lambda: harness.join(protocols=protocols[0]))
+    assert not joined
+    settle()
+    member, epoch = joined[0]["member_id"], joined[0]["generation_id"]
+    assert joined[0]["error_code"] == 0 and harness.consumer_group("g").subscriptions.contains(names[-1])
+    again = lines(lambda: harness.join(member=member, protocols=protocols[1]))
+    settle()
+    assert again[0]["error_code"] == 0 and not harness.consumer_group("g").subscriptions.contains(names[0])
+    lines(lambda: harness.sync(member, again[0]["generation_id"]))
+    assert epoch and lines.largest < len(names) // 2

@@ -10,8 +10,9 @@ import base64
 import uuid
 from collections.abc import Generator, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
+from kafka_cy.base.slices import in_work
 from kafka_cy.coordinator.classic.protocols import CONSUMER_PROTOCOL_TYPE
 from kafka_cy.coordinator.classic.requests import JoinRequest, SyncRequest
 from kafka_cy.coordinator.classic.responses import join_error, sync_error
@@ -21,6 +22,7 @@ from kafka_cy.coordinator.consumer.embedded_protocol import (
     MalformedProtocol,
     Subscription,
     read_subscription,
+    read_version,
     write_assignment,
 )
 from kafka_cy.coordinator.consumer.epochs import find_member, find_static_member
@@ -39,6 +41,7 @@ from kafka_cy.protocol.errors import ErrorCode
 Result = CoordinatorResult[dict[str, Any]]
 Steps = Generator[object, None, Result]
 Named = list[tuple[str, str | None]]  # (member id, instance id) of LeaveGroup
+NAME_BYTES: Final = 10  # of a short name in a subscription
 
 
 class ClassicMembers:
@@ -64,13 +67,14 @@ class ClassicMembers:
         member_id = request.member_id or base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
         if is_new and request.require_known_member_id and request.instance_id is None:
             return Result(response=join_error(ErrorCode.MEMBER_ID_REQUIRED, member_id))
-        subscription = _subscription(request)
+        subscription = yield from in_work(partial(_subscription, request))
         records: list[Record] = []
         static = group.find_static(request.instance_id)
         old = self._find_member(group, request, member_id, is_new, records)
-        change = MemberChange(self.context, group, old, old._replace(details=_details(old, request, subscription)), records)
+        details = yield from in_work(partial(_details, old, request, subscription))
+        change = MemberChange(self.context, group, old, old._replace(details=details), records)
         yield from change.store_member()
-        owned = self._owned(subscription)
+        owned = yield from in_work(partial(self._owned, subscription))
         if static is not None and self.removal.downgrade.is_due_after_replacement(group, static):
             return (yield from self._downgrade(groups, change, static, owned))
         yield from change.assign()
@@ -159,7 +163,7 @@ class ClassicMembers:
                 response=sync_error(ErrorCode.REBALANCE_IN_PROGRESS), apply=partial(self._await_join, group, member)
             )
         partitions = {topic_id: frozenset(each) for topic_id, each in member.assigned.items()}
-        version = read_subscription(subscription).version
+        version = read_version(subscription)
         response = {
             "error_code": 0, "protocol_type": request.protocol_type, "protocol_name": request.protocol,
             "assignment": write_assignment(version, named(self.context.topics, partitions)),
@@ -234,6 +238,11 @@ class ClassicMembers:
                 code = error.code
             response.append({"member_id": member_id, "group_instance_id": instance_id, "error_code": int(code)})
         return list(leaving.values()), response
+
+
+def names_at_most(request: JoinRequest) -> int:
+    """Roughly how many names of topics the subscription of a JoinGroup has room for."""
+    return len(request.protocols[0][1]) // NAME_BYTES if request.protocols else 0
 
 
 def _subscription(request: JoinRequest) -> Subscription:

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from kafka_cy.coordinator.classic.group import ClassicGroup
 from kafka_cy.coordinator.classic.rebalance import Rebalancer
 from kafka_cy.coordinator.classic.requests import JoinRequest
-from kafka_cy.coordinator.consumer.classic_members import ClassicMembers, Named
+from kafka_cy.coordinator.consumer.classic_members import ClassicMembers, Named, names_at_most
 from kafka_cy.coordinator.consumer.context import JOIN, REBALANCE, SYNC, ConsumerContext
 from kafka_cy.coordinator.consumer.describe import describe, unknown
 from kafka_cy.coordinator.consumer.downgrade import Downgrade
@@ -93,11 +93,16 @@ class ConsumerGroups(ModernGroups):
         return isinstance(group, ClassicGroup) and len(group.members) > UPGRADED_AT_ONCE
 
     def joins_long(self, request: JoinRequest) -> bool:
-        """Whether JoinGroup makes a classic group of a consumer group with many members."""
+        """Whether JoinGroup takes long, if it is for a consumer group. It may make a classic group of one with many members."""
         group = self._find(request.group_id)
-        if group is None or request.member_id or request.instance_id is None:
+        if group is None:
             return False
-        return self.removal.is_long_replacement(group, group.find_static(request.instance_id))
+        replaced = group.find_static(request.instance_id) if not request.member_id else None
+        member = replaced or group.members.get(request.member_id)
+        size = names_at_most(request) + len(group.subscriptions.names())
+        if member is not None:
+            size += len(group.target_of(member.member_id)) + len(member.assigned)
+        return size > LONG_HEARTBEAT or self.removal.is_long_replacement(group, replaced)
 
     def leaves_long(self, group_id: str, members: Named) -> bool:
         """Whether LeaveGroup takes long."""

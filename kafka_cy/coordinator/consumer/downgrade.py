@@ -14,7 +14,7 @@ from kafka_cy.coordinator.classic.member import Member as ClassicGroupMember
 from kafka_cy.coordinator.classic.protocols import CONSUMER_PROTOCOL_TYPE, select_protocol
 from kafka_cy.coordinator.classic.rebalance import Rebalancer
 from kafka_cy.coordinator.consumer.context import ConsumerContext
-from kafka_cy.coordinator.consumer.embedded_protocol import MalformedProtocol, read_subscription, write_assignment
+from kafka_cy.coordinator.consumer.embedded_protocol import MalformedProtocol, read_version, write_assignment
 from kafka_cy.coordinator.consumer.group import ConsumerGroup
 from kafka_cy.coordinator.consumer.member import ConsumerMember
 from kafka_cy.coordinator.group import Group
@@ -89,7 +89,7 @@ class Downgrade:
                 yield None
             subscription = member.metadata(protocol)
             try:
-                version = read_subscription(subscription).version
+                version = read_version(subscription)
             except MalformedProtocol as error:
                 raise GroupError(
                     ErrorCode.GROUP_ID_NOT_FOUND, f"Cannot downgrade the classic group {group.group_id}: {error}."

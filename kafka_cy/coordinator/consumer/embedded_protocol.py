@@ -46,6 +46,12 @@ class _Reader:
         value: int = struct.unpack(layout, self.take(struct.calcsize(layout)))[0]
         return value
 
+    def version(self) -> int:
+        version = self.number(">h")
+        if version < 0:
+            raise MalformedProtocol(f"version {version}")
+        return version
+
     def count(self) -> int:
         count = self.number(">i")
         if not 0 <= count <= len(self.data):
@@ -67,12 +73,15 @@ class _Reader:
         return tuple(found)
 
 
+def read_version(data: bytes) -> int:
+    """The version of a subscription or an assignment. Raises MalformedProtocol."""
+    return _Reader(data).version()
+
+
 def read_subscription(data: bytes) -> Subscription:
     """Raises MalformedProtocol."""
     reader = _Reader(data)
-    version = reader.number(">h")
-    if version < 0:
-        raise MalformedProtocol(f"version {version}")
+    version = reader.version()
     topics = tuple(reader.text(reader.number(">h")) for _ in range(reader.count()))
     reader.take(max(reader.number(">i"), 0))  # user data
     owned = reader.partitions() if version >= 1 else ()
@@ -87,9 +96,7 @@ def read_assignment(data: bytes) -> Assignment:
     if not data:
         return Assignment({}, b"")
     reader = _Reader(data)
-    version = reader.number(">h")
-    if version < 0:
-        raise MalformedProtocol(f"version {version}")
+    reader.version()
     partitions = dict(reader.partitions())
     return Assignment(partitions, reader.take(max(reader.number(">i"), 0)))
 
