@@ -1,9 +1,9 @@
-"""Commits of offsets as operations on their group; those of many offsets are prepared and replayed in slices."""
+"""Commits of offsets as operations on their group; those of many offsets are prepared and replayed in slices. Also OffsetDelete."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
 from kafka_cy.base.slices import at_once
@@ -11,6 +11,7 @@ from kafka_cy.coordinator.commit_request import CommitRequest
 from kafka_cy.coordinator.group_counts import GroupCounts
 from kafka_cy.coordinator.group_limits import GroupLimits
 from kafka_cy.coordinator.offsets.commit import OffsetCommit, Refused, Response
+from kafka_cy.coordinator.offsets.delete import delete_offsets
 from kafka_cy.coordinator.offsets.prepared import PreparedCommit
 from kafka_cy.coordinator.responders import RespondCommit, respond_offsets
 from kafka_cy.coordinator.runtime.result import CoordinatorResult
@@ -98,6 +99,21 @@ class Commits:
             return result
 
         self._write(request, producer, operation, respond)
+
+    def delete(self, group_id: str, partitions: Sequence[tuple[str, int]], respond: RespondCommit) -> None:
+        """OffsetDelete; `respond` as for commit. It looks at what the members read: in slices, if that is much."""
+        if not group_id:
+            return respond(ErrorCode.INVALID_GROUP_ID, {})
+
+        def operation(state: GroupStateMachine) -> Steps:
+            return self._counts.deleted((yield from delete_offsets(state.groups.get(group_id), partitions)))
+
+        def is_long() -> bool:
+            _, shard = self._runtime.shard_of(group_id)
+            group = shard.state.groups.get(group_id) if shard is not None else None
+            return group is not None and group.reads_long
+
+        self._runtime.write_either(group_id, operation, partial(respond_offsets, respond), is_long)
 
     def _write(self, request: CommitRequest, producer: Producer | None, operation: Operation, respond: RespondCommit) -> None:
         """Run the operation of a commit; one of many offsets is prepared and replayed in slices."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
+from typing import Any, ClassVar, Final, NamedTuple
 
 from kafka_cy.coordinator.commit_request import CommitRequest
 from kafka_cy.coordinator.committed_offsets import CommittedOffsets
@@ -13,6 +13,8 @@ from kafka_cy.coordinator.open_groups import OPEN_FOR_NOBODY, OpenGroup, Steady
 from kafka_cy.coordinator.pending_partition import PendingPartition
 from kafka_cy.coordinator.records import CommittedOffset, OffsetKey, Record
 from kafka_cy.protocol.errors import ErrorCode
+
+NO_TOPICS: Final[Collection[str]] = frozenset()
 
 
 class LagMember(NamedTuple):
@@ -31,7 +33,7 @@ class Group(ABC):
     thread reads them. The lag page reads copies of `members` from another thread.
     """
 
-    __slots__ = ("door", "group_id", "holds", "offsets", "pending", "place", "steady", "uses_door")
+    __slots__ = ("door", "group_id", "holds", "offsets", "pending", "place", "steady", "unread", "uses_door")
 
     kind: ClassVar[str]  # as ListGroups compares it: "classic", ...
     # Whether the group goes with its last offset when it is empty. Kafka: Group.shouldExpire.
@@ -48,6 +50,7 @@ class Group(ABC):
         self.steady: Steady | None = None  # which heartbeats of members need no decision
         self.door: OpenGroup | None = None  # made when it is opened first
         self.holds = 0  # operations that look at the group now
+        self.unread: Collection[str] = NO_TOPICS  # that no member reads; known while their offsets are looked at
 
     # -- state --
 
@@ -83,9 +86,18 @@ class Group(ABC):
     def state_name(self) -> str:
         """As ListGroups and DescribeGroups show it."""
 
+    @property
+    def reads_long(self) -> bool:
+        """Whether unread_topics() takes more than about a millisecond, however few the topics are."""
+        return False
+
     @abstractmethod
-    def is_subscribed(self, topic: str) -> bool:
-        """Whether a member reads the topic, or might do so."""
+    def unread_topics(self, topics: Iterable[str]) -> Generator[None, None, set[str]]:
+        """Those of the topics that no member reads, nor might read. A task for slices."""
+
+    def look_for_unread(self) -> Generator[None, None, None]:
+        """Find out `unread`, if offset_expiry_start_ms() needs it. A task for slices; the group may change meanwhile."""
+        yield from ()
 
     # -- offsets --
 

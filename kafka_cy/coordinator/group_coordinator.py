@@ -34,7 +34,7 @@ from kafka_cy.coordinator.offsets.expiry import expire, expiry_pieces
 from kafka_cy.coordinator.offsets.pieces import Piece, piece_size, pieces_of
 from kafka_cy.coordinator.open_groups import OpenLog
 from kafka_cy.coordinator.records import partition_of
-from kafka_cy.coordinator.responders import RespondCommit, respond_offsets
+from kafka_cy.coordinator.responders import RespondCommit
 from kafka_cy.coordinator.runtime.reads import look_each, read_each
 from kafka_cy.coordinator.runtime.result import CoordinatorResult
 from kafka_cy.coordinator.runtime.runtime import CoordinatorRuntime
@@ -239,10 +239,7 @@ class GroupCoordinator:
 
     def delete_offsets(self, group_id: str, partitions: list[tuple[str, int]], respond: RespondCommit) -> None:
         """OffsetDelete; `respond` as for commit."""
-        if not group_id:
-            return respond(ErrorCode.INVALID_GROUP_ID, {})
-        delete = self.counts.deleted
-        self._write(group_id, lambda group: delete(deletion.delete_offsets(group, partitions)), partial(respond_offsets, respond))
+        self._commits.delete(group_id, partitions, respond)
 
     def fetch(
         self,
@@ -314,13 +311,15 @@ class GroupCoordinator:
             self._schedule_expiry()
             raise
 
-    def _expiry_pieces(self) -> Iterator[tuple[str, Piece]]:
+    def _expiry_pieces(self) -> Iterator[tuple[str, Piece | None]]:
         for group in self._each_group():
             for piece in expiry_pieces(group, self._piece_size(group)):
                 yield group.group_id, piece
 
-    def _expire_piece(self, item: tuple[str, Piece]) -> None:
+    def _expire_piece(self, item: tuple[str, Piece | None]) -> None:
         group_id, piece = item
+        if piece is None:
+            return
         now_ms, retention_ms = self.loop.wall_clock_ms(), self.config["offsets.retention.minutes"] * 60_000
 
         def operation(group: Group | None) -> CoordinatorResult[bool]:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Generator, Iterable
 from enum import Enum
 from typing import Any, ClassVar
 
 from kafka_cy.coordinator.classic.member import Member, Respond
-from kafka_cy.coordinator.classic.protocols import (
-    CONSUMER_PROTOCOL_TYPE,
-    select_protocol,
-    subscribed_topics,
-)
+from kafka_cy.coordinator.classic.protocols import CONSUMER_PROTOCOL_TYPE, select_protocol
+from kafka_cy.coordinator.classic.subscriptions import AT_ONCE_BYTES, unread_topics
 from kafka_cy.coordinator.commit_request import CommitRequest
-from kafka_cy.coordinator.group import Group, LagMember
+from kafka_cy.coordinator.group import NO_TOPICS, Group, LagMember
 from kafka_cy.coordinator.open_groups import OPEN_FOR_MEMBERS, OPEN_FOR_NOBODY, OPEN_FOR_SIMPLE
 from kafka_cy.coordinator.records import CommittedOffset, GroupKey, Record, StoredGroup, StoredMember
 from kafka_cy.protocol.errors import ErrorCode
@@ -60,7 +57,6 @@ class ClassicGroup(Group):
         "state_timestamp_ms",
         "static_members",
         "stored",
-        "subscribed_topics",
         "sync_timer",
     )
 
@@ -84,7 +80,6 @@ class ClassicGroup(Group):
         self.awaiting_joins = 0  # members whose JoinGroup waits
         self.protocol_members: dict[str, int] = {}  # name of a protocol -> how many members propose it
         self.new_member_added = False  # during the initial delay: extend it
-        self.subscribed_topics: frozenset[str] | None = None
         self.session_timer: Any = None
         self.session_due_s = 0.0  # when session_timer fires
         self.join_timer: Any = None
@@ -142,7 +137,6 @@ class ClassicGroup(Group):
                     [(stored.protocol or "", member.subscription)], now_s, member.assignment,
                 )
             )  # fmt: skip
-        self.subscribed_topics = subscribed_topics(self.protocol_type, self.protocol, self.members.values())
 
     def become_stable(self, stored: StoredGroup, wall_clock_ms: int) -> None:
         """The leader's assignment is stored."""
@@ -156,7 +150,6 @@ class ClassicGroup(Group):
         self.generation, self.protocol, self.leader = stored.generation, None, None
         self.pending_sync = NOBODY
         self.transition(GroupState.EMPTY, stored.state_timestamp_ms)
-        self.subscribed_topics = subscribed_topics(self.protocol_type, None, ())
 
     def next_generation(self) -> int:
         """The number of the generation after this one."""
@@ -168,7 +161,6 @@ class ClassicGroup(Group):
         self.pending_sync = set(self.members)
         self.protocol = select_protocol(self.members.values())
         self.transition(GroupState.COMPLETING_REBALANCE, wall_clock_ms)
-        self.subscribed_topics = subscribed_topics(self.protocol_type, self.protocol, self.members.values())
 
     # -- members --
 
@@ -293,6 +285,7 @@ class ClassicGroup(Group):
 
     def replay(self, key: Any, value: Any) -> None:
         self.stored = value
+        self.unread = NO_TOPICS
 
     @property
     def is_recorded(self) -> bool:
@@ -322,12 +315,30 @@ class ClassicGroup(Group):
         members = list(self.members.values())
         return [LagMember(each.member_id, each.client_id, each.client_host, each.assignment) for each in members]
 
-    def is_subscribed(self, topic: str) -> bool:
-        if self.state is GroupState.EMPTY:
-            return False
-        if self.subscribed_topics is None:
-            return self.protocol_type == CONSUMER_PROTOCOL_TYPE
-        return topic in self.subscribed_topics
+    def _subscriptions(self) -> list[bytes]:
+        """Those with which the members began the generation: a join phase that is under way changes nothing yet."""
+        if self.stored is None or self.stored.generation != self.generation:  # it has no assignment yet
+            return [member.metadata(self.protocol) for member in self.members.values()]
+        return [member.subscription for member in self.stored.members]
+
+    @property
+    def reads_long(self) -> bool:
+        return sum(map(len, self._subscriptions())) > AT_ONCE_BYTES
+
+    def unread_topics(self, topics: Iterable[str]) -> Generator[None, None, set[str]]:
+        if self.state is GroupState.EMPTY or self.protocol_type != CONSUMER_PROTOCOL_TYPE:
+            return set(topics)
+        if self.generation == 0:
+            return set()  # the first members are about to join: nobody knows what they read
+        return (yield from unread_topics(self._subscriptions(), topics))
+
+    def look_for_unread(self) -> Generator[None, None, None]:
+        stored = self.stored
+        if self.state is not GroupState.STABLE or self.protocol_type != CONSUMER_PROTOCOL_TYPE:
+            return
+        unread = yield from self.unread_topics(self.offsets)
+        if self.stored is stored:
+            self.unread = unread
 
     def validate_offset_commit(self, request: CommitRequest) -> ErrorCode:
         _, generation, member_id, instance_id, *_ = request
@@ -365,9 +376,8 @@ class ClassicGroup(Group):
             return committed.commit_timestamp_ms
         if self.state is GroupState.EMPTY:
             return self.state_timestamp_ms if self.state_timestamp_ms >= 0 else committed.commit_timestamp_ms
-        if self.state is not GroupState.STABLE or self.subscribed_topics is None or topic in self.subscribed_topics:
-            return None
-        return committed.commit_timestamp_ms
+        is_read = self.state is not GroupState.STABLE or topic not in self.unread
+        return None if is_read else committed.commit_timestamp_ms
 
     def validate_delete(self) -> ErrorCode:
         return ErrorCode.NONE if self.state is GroupState.EMPTY else ErrorCode.NON_EMPTY_GROUP

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from typing import Any, ClassVar, Final, TypeVar
 
 from kafka_cy.base.slices import in_work
 from kafka_cy.coordinator.group import Group
+from kafka_cy.coordinator.modern.assignment import STEP_ITEMS
 from kafka_cy.coordinator.modern.published import PublishedMembers, Words
 from kafka_cy.coordinator.open_groups import OPEN_FOR_MEMBERS, OPEN_FOR_SIMPLE, Steady
 from kafka_cy.protocol.errors import ErrorCode
@@ -76,6 +77,19 @@ class ModernGroup(Group):
     @property
     def protocol_type_name(self) -> str:
         return self.kind
+
+    @abstractmethod
+    def is_subscribed(self, topic: str) -> bool:
+        """Whether a member reads the topic."""
+
+    def unread_topics(self, topics: Iterable[str]) -> Generator[None, None, set[str]]:
+        unread = set()
+        for place, topic in enumerate(topics):
+            if place % STEP_ITEMS == 0:
+                yield None
+            if not self.is_subscribed(topic):
+                unread.add(topic)
+        return unread
 
     def validate_delete(self) -> ErrorCode:
         return ErrorCode.NONE if not self.members else ErrorCode.NON_EMPTY_GROUP

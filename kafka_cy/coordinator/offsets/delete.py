@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 
@@ -17,8 +17,10 @@ from kafka_cy.coordinator.runtime.result import CoordinatorResult
 from kafka_cy.protocol.errors import ErrorCode
 
 
-def delete_offsets(group: Group | None, partitions: Iterable[tuple[str, int]]) -> CoordinatorResult[Response]:
-    """OffsetDelete: offsets of topics that a member reads stay (GROUP_SUBSCRIBED_TO_TOPIC)."""
+def delete_offsets(
+    group: Group | None, partitions: Sequence[tuple[str, int]]
+) -> Generator[None, None, CoordinatorResult[Response]]:
+    """OffsetDelete: offsets of topics that a member reads stay (GROUP_SUBSCRIBED_TO_TOPIC). A task for slices."""
     if group is None:
         return CoordinatorResult(response=(ErrorCode.GROUP_ID_NOT_FOUND, {}))
     error = group.validate_offset_delete()
@@ -26,8 +28,9 @@ def delete_offsets(group: Group | None, partitions: Iterable[tuple[str, int]]) -
         return CoordinatorResult(response=(error, {}))
     errors: PartitionErrors = {}
     doomed: dict[tuple[str, int], None] = {}
+    unread = yield from group.unread_topics(topic for topic, _ in partitions)
     for topic, partition in partitions:
-        if group.is_subscribed(topic):
+        if topic not in unread:
             errors[topic, partition] = ErrorCode.GROUP_SUBSCRIBED_TO_TOPIC
             continue
         errors[topic, partition] = ErrorCode.NONE

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kafka_cy.coordinator.group import Group, committed_partitions, offset_tombstones
+from kafka_cy.coordinator.group import NO_TOPICS, Group, committed_partitions, offset_tombstones
 from kafka_cy.coordinator.offsets.pieces import Piece, pieces_of
 from kafka_cy.coordinator.runtime.result import CoordinatorResult
 
 
-def expiry_pieces(group: Group, size: int) -> Iterator[Piece]:
-    """The group's offsets in pieces for `expire`, the last one possibly empty. Offsets may come and go between two."""
-    if not group.expires:
-        return iter(())
-    return pieces_of(committed_partitions(group.offsets), size)
+def expiry_pieces(group: Group, size: int) -> Iterator[Piece | None]:
+    """The group's offsets in pieces for `expire`, the last one possibly empty. Offsets may come and go between two.
+
+    None is a step that only looks at what members read.
+    """
+    if group.expires:
+        yield from group.look_for_unread()
+        yield from pieces_of(committed_partitions(group.offsets), size)
+        group.unread = NO_TOPICS
 
 
 def expire(group: Group | None, piece: Piece, now_ms: int, retention_ms: int) -> CoordinatorResult[bool]:
