@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from kafka_cy.cluster.store import Children, Delete, Get, Node, Operation
 from kafka_cy.cluster.znodes import BROKER_IDS
-from kafka_cy.controller.context import Broker
+from kafka_cy.controller.context import Broker, Replica
 from kafka_cy.controller.nodes import LOG_DIR_EVENTS, broker_of, failed_log_dir_of
 from kafka_cy.controller.partition_machine import Election
+from kafka_cy.controller.partition_state import TopicPartition
 from kafka_cy.controller.parts import Parts
 from kafka_cy.protocol.controller_messages.controlled_shutdown import ControlledShutdownResponse, RemainingPartition
 from kafka_cy.protocol.errors import ErrorCode
@@ -95,11 +96,11 @@ class BrokerEvents:
         for broker_id in broker_ids:
             context.offline_dir_partitions.pop(broker_id, None)
         batch.add_update_metadata([each for each in context.registered_ids() if each not in broker_ids], [])
-        batch.send()
+        await batch.send()
         batch.add_update_metadata(broker_ids, context.partitions())
-        batch.send()
-        replicas = context.replicas_on(broker_ids)
-        self._parts.replicas_online(replicas)
+        await batch.send()
+        replicas = await self._parts.replicas_on(broker_ids)
+        await self._parts.replicas_online(replicas)
         await self._parts.partitions.elect_missing()
         targeted = [
             each
@@ -114,7 +115,7 @@ class BrokerEvents:
             self._context.brokers.pop(broker_id, None)
             self._context.offline_dir_partitions.pop(broker_id, None)
             self._context.shutting_down.discard(broker_id)
-        await self._parts.replicas_offline(self._context.replicas_on(broker_ids))
+        await self._parts.replicas_offline(await self._parts.replicas_on(broker_ids))
 
     async def _modified(self, broker_id: int) -> None:
         """A registration changed: its endpoints may be others."""
@@ -127,7 +128,7 @@ class BrokerEvents:
             return  # what comes and goes is heard from /brokers/ids
         self._context.brokers[broker_id] = found
         self._parts.channels.replace(found)
-        self._parts.tell_brokers()
+        await self._parts.tell_brokers()
 
     async def _log_dir_events(self) -> None:
         """Log directories failed: the brokers tell which replicas are offline when they are asked for all of them."""
@@ -143,7 +144,7 @@ class BrokerEvents:
                 continue
             if broker_id in self._context.brokers:
                 brokers.add(broker_id)
-        self._parts.replicas_online(self._context.replicas_on(brokers))
+        await self._parts.replicas_online(await self._parts.replicas_on(brokers))
         await self.forget(paths)
 
     async def forget(self, paths: list[str]) -> None:
@@ -161,22 +162,20 @@ class BrokerEvents:
             return ControlledShutdownResponse(ErrorCode.STALE_BROKER_EPOCH)
         context.shutting_down.add(broker_id)
         self._parts.around.info(f"broker {broker_id} shuts down")
-        replicated = [
-            each
-            for each in (replica.partition for replica in context.replicas_on([broker_id]))
-            if len(context.assignment(each).replicas) > 1
-            and each in context.states
-            and each.topic not in context.deleting
-        ]
-        led = [each for each in replicated if context.states[each].leader == broker_id]
-        followed = [each for each in replicated if context.states[each].leader != broker_id]
+        led: list[TopicPartition] = []
+        followed: list[TopicPartition] = []
+        for partition, _ in await self._parts.replicas_on([broker_id]):
+            state = context.states.get(partition)
+            replicated = len(context.assignment(partition).replicas) > 1 and partition.topic not in context.deleting
+            if state is not None and replicated:
+                (led if state.leader == broker_id else followed).append(partition)
+            await self._parts.pace.looked()
         await self._parts.elect(led, Election.CONTROLLED_SHUTDOWN)
         for partition in followed:
             self._parts.batch.add_stop_replica(broker_id, partition, delete=False)
-        self._parts.batch.send()
-        on_broker = context.replicas_on([broker_id])
-        followed_set = set(followed)
-        await self._parts.replicas.to_offline([each for each in on_broker if each.partition in followed_set])
+            await self._parts.pace.looked()
+        await self._parts.batch.send()
+        await self._parts.replicas.to_offline([Replica(each, broker_id) for each in followed])
         # Partitions without another replica stay, and are not named (ControllerContext.partitionLeadersOnBroker).
         remaining = [RemainingPartition(*each) for each in led if context.states[each].leader == broker_id]
         return ControlledShutdownResponse(ErrorCode.NONE, tuple(remaining))

@@ -134,10 +134,6 @@ class ControllerContext:
         """All replicas of these partitions."""
         return [Replica(each, broker_id) for each in partitions for broker_id in self.assignment(each).replicas]
 
-    def replicas_on(self, broker_ids: Iterable[int]) -> list[Replica]:
-        """All replicas on these brokers, in order."""
-        return [Replica(each, id_) for id_ in sorted(broker_ids) for each in sorted(self.on_broker.get(id_, ()))]
-
     def remove_partition_state(self, partition: TopicPartition) -> None:
         """Forget leader, ISR and status of a partition."""
         self.states.pop(partition, None)

@@ -191,7 +191,7 @@ class Controller:
             response, heard, changed = await term.parts.alter_partitions.alter(request, version)
             if heard:
                 term.parts.batch.add_update_metadata(term.parts.context.registered_ids(), heard)
-                term.parts.batch.send()
+                await term.parts.batch.send()
             if any(each in term.parts.context.being_reassigned for each in changed):
                 complete = term.parts.reassignments.complete_if_possible
                 term.parts.put("AlterPartition", lambda: complete(changed))

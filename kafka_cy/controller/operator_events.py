@@ -19,8 +19,8 @@ from kafka_cy.controller.parts import Parts
 from kafka_cy.controller.term_store import TermEnded
 from kafka_cy.protocol.errors import ErrorCode
 
-PARTITIONS_AT_ONCE = 500  # that are only looked at: it takes about a millisecond
 PARTITIONS_PER_EVENT = 20  # reassignments begun before other events have their turn
+ELECTIONS_PER_EVENT = 500
 
 
 class Outcome(NamedTuple):
@@ -68,8 +68,8 @@ class OperatorEvents:
         """ElectLeaders; None: all partitions, of which those that need no election are left out of the answer."""
         outcomes: Outcomes = {}
         wanted: dict[TopicPartition, None] = {}
-        for count, partition in enumerate(list(self._context.states) if partitions is None else partitions, 1):
-            await self._looked_at(count)
+        for partition in list(self._context.states) if partitions is None else partitions:
+            await self._parts.pace.looked()
             outcome = self._refusal(partition, unclean)
             if outcome is None:
                 wanted[partition] = None
@@ -77,16 +77,11 @@ class OperatorEvents:
                 outcomes[partition] = outcome
         failures = await self._parts.elect(list(wanted), Election.OFFLINE_UNCLEAN if unclean else Election.PREFERRED)
         failed = ErrorCode.ELIGIBLE_LEADERS_NOT_AVAILABLE if unclean else ErrorCode.PREFERRED_LEADER_NOT_AVAILABLE
-        for count, partition in enumerate(wanted, 1):
-            await self._looked_at(count)
+        for partition in wanted:
+            await self._parts.pace.looked()
             reason = failures.get(partition)
             outcomes[partition] = Outcome(ErrorCode.NONE) if reason is None else Outcome(failed, reason)
         return outcomes
-
-    async def _looked_at(self, count: int) -> None:
-        """The thread does what else is due after every few partitions."""
-        if count % PARTITIONS_AT_ONCE == 0:
-            await self._parts.pause()
 
     def _refusal(self, partition: TopicPartition, unclean: bool) -> Outcome | None:
         """Why the partition gets no other leader; None: it may."""
@@ -109,19 +104,37 @@ class OperatorEvents:
         for partition in context.partitions():
             if partition.topic not in context.deleting and partition in context.states:
                 preferred.setdefault(context.assignment(partition).replicas[0], []).append(partition)
+            await self._parts.pace.looked()
         wanted: list[TopicPartition] = []
         for broker_id, partitions in sorted(preferred.items()):
             elsewhere = [each for each in partitions if context.states[each].leader != broker_id]
-            if 100 * len(elsewhere) <= limit * len(partitions) or context.being_reassigned:
-                continue
-            wanted += [
-                each
-                for each in elsewhere
-                if context.is_online(broker_id, each) and broker_id in context.states[each].isr
-            ]
+            await self._parts.pace.looked(len(partitions))
+            if 100 * len(elsewhere) > limit * len(partitions):
+                wanted += [each for each in elsewhere if self._can_move_back(each)]
+                await self._parts.pace.looked(len(elsewhere))
         if wanted:
             self._parts.around.info(f"{len(wanted)} partitions get their preferred leader back")
-            await self._parts.elect(wanted, Election.PREFERRED)
+            self._move_back(wanted)
+
+    def _can_move_back(self, partition: TopicPartition) -> bool:
+        """Whether the preferred replica of a partition can be its leader, and another one is it."""
+        context, state = self._context, self._context.states.get(partition)
+        if state is None or partition.topic in context.deleting or context.being_reassigned:
+            return False
+        preferred = context.assignment(partition).replicas[0]
+        return state.leader != preferred and preferred in state.isr and context.is_online(preferred, partition)
+
+    def _move_back(self, partitions: list[TopicPartition]) -> None:
+        """Other events have their turn between some of the elections."""
+
+        async def some() -> None:
+            part = partitions[:ELECTIONS_PER_EVENT]
+            del partitions[:ELECTIONS_PER_EVENT]
+            if partitions:
+                self._parts.put("AutoPreferredReplicaLeaderElection", some)
+            await self._parts.elect([each for each in part if self._can_move_back(each)], Election.PREFERRED)
+
+        self._parts.put("AutoPreferredReplicaLeaderElection", some)
 
     async def reassign_partitions(self) -> None:
         """Begin what the node asks for. It is deleted when all of that is complete."""
@@ -138,18 +151,34 @@ class OperatorEvents:
             return
         new = {partition: target for partition, target in wanted.items() if self._from_node.get(partition) != target}
         self._from_node = wanted
-        outcomes = await self._begin(new)
-        for partition, outcome in outcomes.items():
-            if outcome.error is not ErrorCode.NONE:
-                self._parts.around.warning(
-                    f"{REASSIGN_PARTITIONS}: {partition}: {outcome.error.name} {outcome.message}"
-                )
-        finished = [
-            each
-            for each, outcome in outcomes.items()
-            if outcome.error is not ErrorCode.NONE or each not in self._context.being_reassigned
-        ]
-        await self._remove_from_node(finished)
+        if new:
+            self._begin_some(list(new.items()))
+        elif not wanted:
+            await self._parts.store.write([[Delete(REASSIGN_PARTITIONS)]])
+
+    def _begin_some(self, left: list[tuple[TopicPartition, tuple[int, ...]]]) -> None:
+        """Other events have their turn between every few partitions. They may change what the node asks for."""
+
+        async def some() -> None:
+            part = dict(left[:PARTITIONS_PER_EVENT])
+            del left[:PARTITIONS_PER_EVENT]
+            if left:
+                self._parts.put("ZkPartitionReassignment", some)
+            outcomes = await self._begin({each: target for each, target in part.items() if self._from_node.get(each) == target})
+            for partition, outcome in outcomes.items():
+                if outcome.error is not ErrorCode.NONE:
+                    self._parts.around.warning(
+                        f"{REASSIGN_PARTITIONS}: {partition}: {outcome.error.name} {outcome.message}"
+                    )
+            finished = [
+                each
+                for each, outcome in outcomes.items()
+                if outcome.error is not ErrorCode.NONE or each not in self._context.being_reassigned
+            ]
+            if finished:
+                await self._remove_from_node(finished)
+
+        self._parts.put("ZkPartitionReassignment", some)
 
     async def _ended(self, partition: TopicPartition) -> None:
         """A reassignment is complete."""
@@ -209,8 +238,8 @@ class OperatorEvents:
         """ListPartitionReassignments; None: all. In no order."""
         running = self._context.being_reassigned
         found: dict[TopicPartition, ReplicaAssignment] = {}
-        for count, partition in enumerate(list(running) if partitions is None else partitions, 1):
-            await self._looked_at(count)
+        for partition in list(running) if partitions is None else partitions:
+            await self._parts.pace.looked()
             assignment = self._context.assignment(partition) if partition in running else None
             if assignment is not None and assignment.is_being_reassigned:
                 found[partition] = assignment

@@ -12,6 +12,7 @@ from kafka_cy.controller.context import ControllerContext, PartitionStatus
 from kafka_cy.controller.controller_numbers import ControllerNumbers
 from kafka_cy.controller.elections import Elected
 from kafka_cy.controller.nodes import state_data
+from kafka_cy.controller.pace import Pace
 from kafka_cy.controller.partition_state import LeaderAndIsr, TopicPartition
 from kafka_cy.controller.request_batch import RequestBatch
 from kafka_cy.controller.state_store import Failures, StateStore
@@ -39,6 +40,7 @@ class PartitionMachine:
         store: TermStore,
         states: StateStore,
         batch: RequestBatch,
+        pace: Pace,
         unclean_enable: Callable[[], bool],
         recovers: bool,
         numbers: ControllerNumbers,
@@ -49,6 +51,7 @@ class PartitionMachine:
         self._store = store
         self._states = states
         self._batch = batch
+        self._pace = pace
         self._unclean_enable = unclean_enable
         self._recovers = recovers
         self._numbers = numbers
@@ -64,6 +67,7 @@ class PartitionMachine:
                 self._context.set_status(partition, PartitionStatus.ONLINE)
             else:
                 self._context.set_status(partition, PartitionStatus.OFFLINE)
+            await self._pace.looked()
         await self.elect_missing()
 
     async def elect_missing(self) -> None:
@@ -71,22 +75,27 @@ class PartitionMachine:
         missing = [each for each in sorted(self._context.without_leader) if each.topic not in self._context.deleting]
         await self.to_online(missing, Election.OFFLINE)
 
-    def to_new(self, partitions: Iterable[TopicPartition]) -> None:
+    async def to_new(self, partitions: Iterable[TopicPartition]) -> None:
         """Partitions exist from now on."""
         for partition in partitions:
             self._context.set_status(partition, PartitionStatus.NEW)
+            await self._pace.looked()
 
-    def to_offline(self, partitions: Iterable[TopicPartition]) -> None:
+    async def to_offline(self, partitions: Iterable[TopicPartition]) -> None:
         """Partitions have lost their leader."""
         for partition in partitions:
             self._context.set_status(partition, PartitionStatus.OFFLINE)
+            await self._pace.looked()
 
     async def to_online(self, partitions: Sequence[TopicPartition], election: Election) -> Failures:
         """Elect leaders and tell the brokers; returns why partitions did not get one. Raises TermEnded."""
-        status = self._context.partition_status
-        known = [each for each in partitions if each in status]
-        new = [each for each in known if status[each] is PartitionStatus.NEW]
-        others = [each for each in known if status[each] is not PartitionStatus.NEW]
+        new: list[TopicPartition] = []
+        others: list[TopicPartition] = []
+        for partition in partitions:
+            status = self._context.partition_status.get(partition)
+            if status is not None:
+                (new if status is PartitionStatus.NEW else others).append(partition)
+            await self._pace.looked()
         failures: Failures = {}
         try:
             for some in pieces(new):
@@ -99,7 +108,7 @@ class PartitionMachine:
         except BaseException:
             self._batch.clear()
             raise
-        self._batch.send()
+        await self._batch.send()
         return failures
 
     async def _create(self, partitions: Sequence[TopicPartition]) -> Failures:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from uuid import UUID
 
 from kafka_cy.cluster.store import AsyncStore
@@ -11,6 +11,7 @@ from kafka_cy.controller.channels import Channels
 from kafka_cy.controller.context import Broker, ControllerContext, Replica, ReplicaStatus
 from kafka_cy.controller.controller_numbers import ControllerNumbers
 from kafka_cy.controller.events import Answer, EventQueue, Handler
+from kafka_cy.controller.pace import Pace
 from kafka_cy.controller.partition_machine import Election, PartitionMachine
 from kafka_cy.controller.partition_state import TopicPartition
 from kafka_cy.controller.reassignment import Reassignments
@@ -52,22 +53,37 @@ class Parts:
         self.channels = Channels(around, self._too_many)
         self._storage_errors: set[int] = set()  # brokers that have answered LeaderAndIsr with it
         self._refusals: dict[int, int] = {}  # by broker: the error of its last answer to UpdateMetadata
+        self.pace = Pace(self.pause)
         self.batch = RequestBatch(
-            context, settings, self.channels, self._leader_and_isr_answered, self._update_metadata_answered, self._stopped
+            context,
+            settings,
+            self.channels,
+            self.pace,
+            self._leader_and_isr_answered,
+            self._update_metadata_answered,
+            self._stopped,
         )
         self.partitions = PartitionMachine(
             context,
             self.store,
             self.states,
             self.batch,
+            self.pace,
             lambda: self.settings.unclean_leader_election_enable,
             settings.protocol.has_leader_recovery,
             numbers,
             around.warning,
         )
-        self.replicas = ReplicaMachine(context, self.states, self.batch, around.warning)
+        self.replicas = ReplicaMachine(context, self.states, self.batch, self.pace, around.warning)
         self.deletion = TopicDeletion(
-            context, self.store, self.replicas, self.batch, self._resume_deletions_later, around.info, around.warning
+            context,
+            self.store,
+            self.replicas,
+            self.batch,
+            self.pace,
+            self._resume_deletions_later,
+            around.info,
+            around.warning,
         )
         self.reassignments = Reassignments(
             context,
@@ -77,6 +93,7 @@ class Parts:
             self.replicas,
             self.deletion,
             self.batch,
+            self.pace,
             lambda partition: self.reassignment_ended(partition),
             around.info,
             around.warning,
@@ -99,36 +116,45 @@ class Parts:
         self.is_open = False
         self.channels.close()
 
-    def tell_brokers(self) -> None:
+    async def tell_brokers(self) -> None:
         """Tell all brokers which brokers live."""
-        self.batch.add_update_metadata(self.context.registered_ids(), [])
-        self.batch.send()
+        self.batch.add_update_metadata(self.context.brokers, [])
+        await self.batch.send()
+
+    async def replicas_on(self, broker_ids: Iterable[int]) -> list[Replica]:
+        """All replicas on these brokers, in order."""
+        found = []
+        for broker_id in sorted(broker_ids):
+            for partition in sorted(self.context.on_broker.get(broker_id, ())):
+                found.append(Replica(partition, broker_id))
+                await self.pace.looked()
+        return found
 
     async def replicas_offline(self, replicas: list[Replica]) -> None:
         """Brokers or log directories failed: elect other leaders, then take the replicas out of the ISRs."""
         context = self.context
-        leaderless = sorted(
-            {
-                each.partition
-                for each in replicas
-                if each.partition in context.states
-                and each.partition.topic not in context.deleting
-                and not context.is_online(context.states[each.partition].leader, each.partition)
-            }
-        )
-        self.partitions.to_offline(leaderless)
+        lost: set[TopicPartition] = set()
+        for each in replicas:
+            await self.pace.looked()
+            state = context.states.get(each.partition)
+            if state is None or each.partition.topic in context.deleting:
+                continue
+            if not context.is_online(state.leader, each.partition):
+                lost.add(each.partition)
+        leaderless = sorted(lost)
+        await self.partitions.to_offline(leaderless)
         await self.partitions.elect_missing()
         kept = [each for each in replicas if each.partition.topic not in context.deleting]
         await self.replicas.to_offline(kept)
         await self.deletion.replicas_failed(each for each in replicas if each.partition.topic in context.deleting)
         if not leaderless:
-            self.tell_brokers()
+            await self.tell_brokers()
 
-    def replicas_online(self, replicas: list[Replica]) -> None:
+    async def replicas_online(self, replicas: list[Replica]) -> None:
         """Brokers hear about their replicas, but for those that are deleted just now."""
         status = self.context.replica_status
         deleted = (ReplicaStatus.DELETION_STARTED, ReplicaStatus.DELETION_SUCCESSFUL)
-        self.replicas.to_online([each for each in replicas if status.get(each) not in deleted])
+        await self.replicas.to_online([each for each in replicas if status.get(each) not in deleted])
 
     async def elect(self, partitions: list[TopicPartition], election: Election) -> dict[TopicPartition, str]:
         """Elect leaders of these partitions; why they did not get one."""
@@ -183,7 +209,7 @@ class Parts:
         if healed and self._is_registered(broker):
             self.around.info(f"broker {broker_id} can use {len(healed)} replicas again")
             marked.difference_update(healed)
-            self.replicas_online([Replica(each, broker_id) for each in healed])
+            await self.replicas_online([Replica(each, broker_id) for each in healed])
             await self.partitions.elect_missing()
             await self.reassignments.complete_if_possible(healed)
             await self.deletion.resume_for({each.topic for each in healed})
@@ -235,9 +261,9 @@ class Parts:
         if broker_id not in self.context.brokers:
             return
         self.batch.add_update_metadata([broker_id], self.context.partitions())
-        self.batch.send()
-        replicas = self.context.replicas_on([broker_id])
-        self.replicas_online(replicas)
+        await self.batch.send()
+        replicas = await self.replicas_on([broker_id])
+        await self.replicas_online(replicas)
         deleting = [each for each in replicas if each.partition.topic in self.context.deleting]
         await self.deletion.replicas_failed(deleting)
         await self.deletion.resume_for({each.partition.topic for each in deleting})

@@ -15,6 +15,7 @@ from kafka_cy.cluster.store import Set, StoreError
 from kafka_cy.cluster.znodes import topic_path
 from kafka_cy.controller.context import ControllerContext, PartitionStatus, Replica, ReplicaStatus
 from kafka_cy.controller.nodes import topic_data
+from kafka_cy.controller.pace import Pace
 from kafka_cy.controller.partition_machine import Election, PartitionMachine
 from kafka_cy.controller.partition_state import LeaderAndIsr, ReplicaAssignment, TopicPartition
 from kafka_cy.controller.replica_machine import ReplicaMachine
@@ -39,6 +40,7 @@ class Reassignments:
         replicas: ReplicaMachine,
         deletion: TopicDeletion,
         batch: RequestBatch,
+        pace: Pace,
         ended: Ended,
         info: Callable[[str], object],
         warning: Callable[[str], object],
@@ -51,6 +53,7 @@ class Reassignments:
         self._replicas = replicas
         self._deletion = deletion
         self._batch = batch
+        self._pace = pace
         self._ended = ended
         self._info = info
         self._warning = warning
@@ -118,7 +121,7 @@ class Reassignments:
             await self._complete(partition, assignment)
             return True
         await self._new_epoch(partition, assignment)
-        self._replicas.to_new(
+        await self._replicas.to_new(
             [
                 Replica(partition, each)
                 for each in assignment.adding
@@ -144,7 +147,7 @@ class Reassignments:
         reason: str | None = "it would result in an empty ISR"
         if set(context.states[partition].isr) & set(assignment.replicas):
             context.assign(partition, assignment)
-            self._partitions.to_offline([partition])
+            await self._partitions.to_offline([partition])
             reason = (await self._partitions.to_online([partition], Election.OFFLINE)).get(partition)
             if reason is None:
                 return True
@@ -166,6 +169,7 @@ class Reassignments:
         strays: list[Replica] = []
         leaderless: list[TopicPartition] = []
         for partition, state in sorted(self._context.states.items()):
+            await self._pace.looked()
             replicas = self._context.assignment(partition).replicas
             outside = [each for each in state.isr if each not in replicas]
             if not outside or partition.topic in self._context.deleting:
@@ -181,7 +185,7 @@ class Reassignments:
         self._warning(f"replicas that a reassignment left over are removed: {[(str(p), id_) for p, id_ in strays]}")
         for replica in strays:
             self._context.replica_status[replica] = ReplicaStatus.ONLINE
-        self._partitions.to_offline(leaderless)
+        await self._partitions.to_offline(leaderless)
         await self._partitions.to_online(leaderless, Election.OFFLINE)
         await self._replicas.remove(strays)
 
@@ -200,7 +204,7 @@ class Reassignments:
         return state is not None and set(assignment.target_replicas) <= set(state.isr)
 
     async def _complete(self, partition: TopicPartition, assignment: ReplicaAssignment) -> None:
-        self._replicas.to_online(
+        await self._replicas.to_online(
             [
                 each
                 for each in (Replica(partition, id_) for id_ in assignment.adding)
@@ -222,7 +226,7 @@ class Reassignments:
         self._info(f"the reassignment of {partition} to {list(final.replicas)} is complete")
         await self._ended(partition)
         self._batch.add_update_metadata(self._context.registered_ids(), [partition])
-        self._batch.send()
+        await self._batch.send()
         await self._deletion.resume_for([partition.topic])
 
     async def _move_leader(self, partition: TopicPartition, final: ReplicaAssignment) -> bool:
@@ -257,7 +261,7 @@ class Reassignments:
         self._batch.add_leader_and_isr(old, partition, state, assignment, is_new=False)
         # is_new lets a broker create the replica; an old one whose log directory is offline must not be created again.
         self._batch.add_leader_and_isr(assignment.adding, partition, state, assignment, is_new=True)
-        self._batch.send()
+        await self._batch.send()
 
     async def _store_assignment(self, partition: TopicPartition, assignment: ReplicaAssignment) -> bool:
         topic = partition.topic

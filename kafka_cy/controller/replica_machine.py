@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from kafka_cy.controller import elections
 from kafka_cy.controller.context import ControllerContext, Replica, ReplicaStatus
+from kafka_cy.controller.pace import Pace
 from kafka_cy.controller.partition_state import LeaderAndIsr, ReplicaAssignment, TopicPartition
 from kafka_cy.controller.request_batch import RequestBatch
 from kafka_cy.controller.state_store import StateStore
 from kafka_cy.controller.term_store import pieces
 
 _STATUS = ReplicaStatus
+_LIVE = (_STATUS.NEW, _STATUS.ONLINE, _STATUS.OFFLINE, _STATUS.DELETION_INELIGIBLE)  # may go online and offline
 
 
 class ReplicaMachine:
@@ -25,9 +27,11 @@ class ReplicaMachine:
         context: ControllerContext,
         states: StateStore,
         batch: RequestBatch,
+        pace: Pace,
         warning: Callable[[str], object],
     ) -> None:
         self._context = context
+        self._pace = pace
         self._states = states
         self._batch = batch
         self._warning = warning
@@ -36,19 +40,24 @@ class ReplicaMachine:
         """Status of all replicas at the begin of a term; live ones hear their state, dead ones leave the ISR."""
         online: list[Replica] = []
         offline: list[Replica] = []
-        for replica in self._context.replicas(self._context.partitions()):
-            if self._context.is_online(replica.broker_id, replica.partition):
-                self._context.replica_status[replica] = _STATUS.ONLINE
-                online.append(replica)
-            else:
-                self._context.replica_status[replica] = _STATUS.DELETION_INELIGIBLE
-                offline.append(replica)
-        self.to_online(online)
+        for partition in self._context.partitions():
+            for replica in self._context.replicas([partition]):
+                if self._context.is_online(replica.broker_id, partition):
+                    self._context.replica_status[replica] = _STATUS.ONLINE
+                    online.append(replica)
+                else:
+                    self._context.replica_status[replica] = _STATUS.DELETION_INELIGIBLE
+                    offline.append(replica)
+                await self._pace.looked()
+        await self.to_online(online)
         await self.to_offline(offline)
 
-    def to_new(self, replicas: Iterable[Replica]) -> None:
+    async def to_new(self, replicas: Iterable[Replica]) -> None:
         """Replicas are created: their brokers hear it if there is a leader to follow already."""
-        for replica in self._allowed(replicas, _STATUS.NEW, {None}):
+        for replica in replicas:
+            await self._pace.done()
+            if not self._is_allowed(replica, _STATUS.NEW, {None}):
+                continue
             state = self._context.states.get(replica.partition)
             if state is not None and state.leader == replica.broker_id:
                 self._warning(f"broker {replica.broker_id} leads {replica.partition} and cannot be added to it")
@@ -56,12 +65,14 @@ class ReplicaMachine:
             if state is not None:
                 self._tell(replica, state, is_new=True)
             self._context.replica_status[replica] = _STATUS.NEW
-        self._batch.send()
+        await self._batch.send()
 
-    def to_online(self, replicas: Iterable[Replica]) -> None:
+    async def to_online(self, replicas: Iterable[Replica]) -> None:
         """Replicas work: their brokers hear the state of the partitions, unless they are new and heard it already."""
-        before: set[ReplicaStatus | None] = {_STATUS.NEW, _STATUS.ONLINE, _STATUS.OFFLINE, _STATUS.DELETION_INELIGIBLE}
-        for replica in self._allowed(replicas, _STATUS.ONLINE, before):
+        for replica in replicas:
+            await self._pace.done()
+            if not self._is_allowed(replica, _STATUS.ONLINE, _LIVE):
+                continue
             if self._context.replica_status[replica] is _STATUS.NEW:
                 assignment = self._context.assignment(replica.partition)
                 if replica.broker_id not in assignment.replicas:
@@ -72,7 +83,7 @@ class ReplicaMachine:
                 if state is not None:
                     self._tell(replica, state, is_new=False)
             self._context.replica_status[replica] = _STATUS.ONLINE
-        self._batch.send()
+        await self._batch.send()
 
     def _tell(self, replica: Replica, state: LeaderAndIsr, is_new: bool) -> None:
         assignment = self._context.assignment(replica.partition)
@@ -80,21 +91,24 @@ class ReplicaMachine:
 
     async def to_offline(self, replicas: Iterable[Replica]) -> None:
         """Replicas stop: they leave the ISR, and their partitions' other replicas hear it."""
-        before: set[ReplicaStatus | None] = {_STATUS.NEW, _STATUS.ONLINE, _STATUS.OFFLINE, _STATUS.DELETION_INELIGIBLE}
         by_broker: dict[int, list[TopicPartition]] = {}
-        for replica in self._allowed(replicas, _STATUS.OFFLINE, before):
-            by_broker.setdefault(replica.broker_id, []).append(replica.partition)
+        for replica in replicas:
+            if self._is_allowed(replica, _STATUS.OFFLINE, _LIVE):
+                by_broker.setdefault(replica.broker_id, []).append(replica.partition)
+            await self._pace.looked()
         try:
             for broker_id, partitions in sorted(by_broker.items()):
                 for partition in partitions:
                     self._batch.add_stop_replica(broker_id, partition, delete=False)
+                    await self._pace.looked()
                 await self._remove_from_isr(broker_id, partitions)
                 for partition in partitions:
                     self._context.replica_status[Replica(partition, broker_id)] = _STATUS.OFFLINE
+                    await self._pace.looked()
         except BaseException:
             self._batch.clear()
             raise
-        self._batch.send()
+        await self._batch.send()
 
     async def _remove_from_isr(self, broker_id: int, partitions: Sequence[TopicPartition]) -> None:
         for some in pieces([each for each in partitions if each in self._context.states]):
@@ -130,29 +144,35 @@ class ReplicaMachine:
             others = [each for each in assignment.replicas if each != broker_id]
             self._batch.add_leader_and_isr(others, partition, state, assignment, is_new=False)
 
-    def start_deletion(self, replicas: Iterable[Replica]) -> None:
+    async def start_deletion(self, replicas: Iterable[Replica]) -> None:
         """Stopped replicas are to be deleted."""
-        for replica in self._allowed(replicas, _STATUS.DELETION_STARTED, {_STATUS.OFFLINE}):
-            self._context.replica_status[replica] = _STATUS.DELETION_STARTED
-            self._batch.add_stop_replica(replica.broker_id, replica.partition, delete=True)
-        self._batch.send()
+        for replica in replicas:
+            if self._is_allowed(replica, _STATUS.DELETION_STARTED, {_STATUS.OFFLINE}):
+                self._context.replica_status[replica] = _STATUS.DELETION_STARTED
+                self._batch.add_stop_replica(replica.broker_id, replica.partition, delete=True)
+            await self._pace.looked()
+        await self._batch.send()
 
-    def deletion_failed(self, replicas: Iterable[Replica]) -> None:
+    async def deletion_failed(self, replicas: Iterable[Replica]) -> None:
         """Replicas could not be deleted (now)."""
-        before: set[ReplicaStatus | None] = {_STATUS.OFFLINE, _STATUS.DELETION_STARTED, _STATUS.DELETION_INELIGIBLE}
-        for replica in self._allowed(replicas, _STATUS.DELETION_INELIGIBLE, before):
-            self._context.replica_status[replica] = _STATUS.DELETION_INELIGIBLE
+        before = {_STATUS.OFFLINE, _STATUS.DELETION_STARTED, _STATUS.DELETION_INELIGIBLE}
+        for replica in replicas:
+            if self._is_allowed(replica, _STATUS.DELETION_INELIGIBLE, before):
+                self._context.replica_status[replica] = _STATUS.DELETION_INELIGIBLE
+            await self._pace.looked()
 
-    def deletion_successful(self, replicas: Iterable[Replica]) -> None:
+    async def deletion_successful(self, replicas: Iterable[Replica]) -> None:
         """Replicas were deleted."""
-        for replica in self._allowed(replicas, _STATUS.DELETION_SUCCESSFUL, {_STATUS.DELETION_STARTED}):
-            self._context.replica_status[replica] = _STATUS.DELETION_SUCCESSFUL
+        for replica in replicas:
+            if self._is_allowed(replica, _STATUS.DELETION_SUCCESSFUL, {_STATUS.DELETION_STARTED}):
+                self._context.replica_status[replica] = _STATUS.DELETION_SUCCESSFUL
+            await self._pace.looked()
 
     async def remove(self, replicas: Sequence[Replica]) -> None:
         """Replicas that a reassignment removed: stop, delete, forget."""
         await self.to_offline(replicas)
-        self.start_deletion(replicas)
-        self.deletion_successful(replicas)
+        await self.start_deletion(replicas)
+        await self.deletion_successful(replicas)
         for replica in replicas:
             assignment = self._context.assignment(replica.partition)
             left = tuple([each for each in assignment.replicas if each != replica.broker_id])
@@ -161,17 +181,10 @@ class ReplicaMachine:
             self._context.assign(replica.partition, ReplicaAssignment(left, adding, removing))
             self._context.replica_status.pop(replica, None)
 
-    def _allowed(
-        self, replicas: Iterable[Replica], target: ReplicaStatus, before: set[ReplicaStatus | None]
-    ) -> list[Replica]:
-        found = []
-        for replica in replicas:
-            status = self._context.replica_status.get(replica)
-            if status in before:
-                found.append(replica)
-            else:
-                was = status.name if status is not None else "NONE"
-                self._warning(
-                    f"replica {replica.broker_id} of {replica.partition} cannot go from {was} to {target.name}"
-                )
-        return found
+    def _is_allowed(self, replica: Replica, target: ReplicaStatus, before: Collection[ReplicaStatus | None]) -> bool:
+        status = self._context.replica_status.get(replica)
+        if status in before:
+            return True
+        was = status.name if status is not None else "NONE"
+        self._warning(f"replica {replica.broker_id} of {replica.partition} cannot go from {was} to {target.name}")
+        return False

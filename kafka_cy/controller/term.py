@@ -57,10 +57,8 @@ class Term:
             parts.channels.add(broker)
         if parts.settings.delete_topic_enable:  # else the records are removed below, and the topics live on
             context.deleting.update(name for name in deletions or () if name in context.topics)
-        parts.tell_brokers()
-        await parts.pause()
+        await parts.tell_brokers()
         await parts.replicas.start()
-        await parts.pause()
         await parts.partitions.start()
         await self._resume(deletions or [])
         parts.around.info(
@@ -88,12 +86,10 @@ class Term:
     async def _resume(self, deletions: list[str]) -> None:
         """Go on with what an earlier controller began."""
         context = self.parts.context
-        unfinished = [
-            each
-            for each in context.partitions()
-            if context.assignment(each).is_being_reassigned and each.topic not in context.deleting
-        ]
-        context.being_reassigned.update(unfinished)
+        for partition in context.partitions():
+            if context.assignment(partition).is_being_reassigned and partition.topic not in context.deleting:
+                context.being_reassigned.add(partition)
+            await self.parts.pace.looked()
         await self.parts.reassignments.remove_strays()
         await self.operator.reassign_partitions()
         await self.parts.reassignments.resume(sorted(context.being_reassigned))

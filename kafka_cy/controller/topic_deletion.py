@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from kafka_cy.cluster.store import Children, Delete, NoNodeError, Operation, Results, StoreError
 from kafka_cy.cluster.znodes import DELETE_TOPICS, topic_path
 from kafka_cy.controller.context import ControllerContext, Replica, ReplicaStatus
+from kafka_cy.controller.pace import Pace
 from kafka_cy.controller.replica_machine import ReplicaMachine
 from kafka_cy.controller.request_batch import RequestBatch
 from kafka_cy.controller.term_store import TermStore, pieces
@@ -27,6 +28,7 @@ class TopicDeletion:
         store: TermStore,
         replicas: ReplicaMachine,
         batch: RequestBatch,
+        pace: Pace,
         resume_later: Callable[[], object],
         info: Callable[[str], object],
         warning: Callable[[str], object],
@@ -36,6 +38,7 @@ class TopicDeletion:
         self._store = store
         self._replicas = replicas
         self._batch = batch
+        self._pace = pace
         self._resume_later = resume_later
         self._resumes_later = False
         self._info = info
@@ -75,14 +78,14 @@ class TopicDeletion:
             known = [each for each in failed if self._status(each) is not _STATUS.DELETION_SUCCESSFUL]
             deletable = {_STATUS.OFFLINE, _STATUS.DELETION_STARTED, _STATUS.DELETION_INELIGIBLE}
             await self._replicas.to_offline([each for each in known if self._status(each) not in deletable])
-            self._replicas.deletion_failed(known)
+            await self._replicas.deletion_failed(known)
             self.mark_ineligible({each.partition.topic for each in failed}, "a replica is offline or was not deleted")
             await self.resume()
 
     async def replicas_deleted(self, replicas: Iterable[Replica]) -> None:
         """Brokers deleted these replicas."""
         deleted = [each for each in replicas if each.partition.topic in self._context.deleting]
-        self._replicas.deletion_successful([each for each in deleted if self._status(each) is _STATUS.DELETION_STARTED])
+        await self._replicas.deletion_successful([each for each in deleted if self._status(each) is _STATUS.DELETION_STARTED])
         await self.resume()
 
     async def resume(self) -> None:
@@ -91,6 +94,7 @@ class TopicDeletion:
         begin: list[str] = []
         done: list[str] = []
         for topic in sorted(self._context.deleting):
+            await self._pace.looked(len(self._context.topics.get(topic, ())))
             if self._all(topic, _STATUS.DELETION_SUCCESSFUL):
                 done.append(topic)
             elif not self._any(topic, _STATUS.DELETION_STARTED):
@@ -112,9 +116,10 @@ class TopicDeletion:
         for partition in self._context.partitions(set(topics) - self._context.deletion_begun):
             self._context.partition_status.pop(partition, None)
             self._context.without_leader.discard(partition)
+            await self._pace.looked()
         self._context.deletion_begun.update(topics)
         self._batch.add_update_metadata(self._context.registered_ids(), self._context.partitions(topics))
-        self._batch.send()
+        await self._batch.send()
         live: list[Replica] = []
         dead: list[Replica] = []
         for replica in self._replicas_of(topics):
@@ -122,13 +127,14 @@ class TopicDeletion:
                 dead.append(replica)
             elif self._status(replica) is not _STATUS.DELETION_SUCCESSFUL:
                 live.append(replica)
+            await self._pace.looked()
         if dead:
             self.mark_ineligible({each.partition.topic for each in dead}, "a replica is offline")
             stopped = {_STATUS.OFFLINE, _STATUS.DELETION_STARTED, _STATUS.DELETION_INELIGIBLE}
             await self._replicas.to_offline([each for each in dead if self._status(each) not in stopped])
-            self._replicas.deletion_failed(dead)
+            await self._replicas.deletion_failed(dead)
         await self._replicas.to_offline(live)
-        self._replicas.start_deletion(live)
+        await self._replicas.start_deletion(live)
 
     async def resume_again(self) -> None:
         """Nodes could not be deleted some time ago."""

@@ -62,6 +62,7 @@ class TopicEvents:
                     self._parts.around.warning(f"topic {name} is left out: {error}")
                 continue
             self._unreadable.discard(name)
+            await self._parts.pace.looked(len(found[name][0]))
             if found[name][1] is None and self._parts.settings.protocol.uses_topic_ids:
                 without_id[name] = node
         ids = await self._give_ids(without_id, found)
@@ -75,6 +76,7 @@ class TopicEvents:
                 if not self._context.assignment(partition).replicas:
                     self._context.assign(partition, assignment)
                     new.append(partition)
+                await self._parts.pace.looked()
         return new
 
     async def _give_ids(
@@ -104,11 +106,11 @@ class TopicEvents:
         """New partitions get a leader."""
         if not partitions:
             return
-        self._parts.partitions.to_new(partitions)
+        await self._parts.partitions.to_new(partitions)
         replicas = self._context.replicas(partitions)
-        self._parts.replicas.to_new(replicas)
+        await self._parts.replicas.to_new(replicas)
         await self._parts.partitions.to_online(partitions, Election.OFFLINE)
-        self._parts.replicas.to_online(replicas)
+        await self._parts.replicas.to_online(replicas)
 
     async def modified(self, name: str) -> None:
         """A topic's node changed: it may have new partitions. What a reassignment writes there is known already."""
@@ -176,6 +178,6 @@ class TopicEvents:
         self._context.states.update(states)
         if known:
             self._parts.batch.add_update_metadata(self._context.registered_ids(), known)
-            self._parts.batch.send()
+            await self._parts.batch.send()
         await self._parts.store.write([[Delete(path)] for path in paths])
         await self._parts.reassignments.complete_if_possible(known)

@@ -11,7 +11,7 @@ import pytest
 from kafka_cy.cluster.change_formats import LogDirEvent
 from kafka_cy.cluster.store import Create, NoAuthError
 from kafka_cy.cluster.znode_formats import TopicAssignment
-from kafka_cy.controller import channels, operator_events
+from kafka_cy.controller import channels, pace
 from kafka_cy.controller.operator_events import Outcome
 from kafka_cy.controller.partition_state import TopicPartition
 from kafka_cy.controller.settings import ControllerSettings
@@ -131,7 +131,7 @@ def test_requests_to_a_broker_that_is_not_the_controller_are_refused() -> None:
 @pytest.mark.parametrize("named", [True, False])
 def test_many_partitions_are_looked_at_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch, *, named: bool) -> None:
     """Other calls have their turn in between, other events have not."""
-    monkeypatch.setattr(operator_events, "PARTITIONS_AT_ONCE", 5)
+    monkeypatch.setattr(pace, "LOOKED_AT_ONCE", 5)
     cluster = Cluster(THREE, {"t": [State((1, 2), 1, 0, (1, 2), 0)] * 27 + [State((3, 1), 1, 0, (3, 1), 0)]})
     context = cluster.controller.term.parts.context  # type: ignore[union-attr]
     looks = [0]

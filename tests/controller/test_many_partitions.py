@@ -10,7 +10,12 @@ import pytest
 
 from kafka_cy.cluster.store import ReadDone, Request
 from kafka_cy.controller import partition_machine, state_store, topic_events
+from kafka_cy.controller.context import ControllerContext
+from kafka_cy.controller.pace import LOOKED_AT_ONCE
 from kafka_cy.controller.term_store import DONE_AT_ONCE, READ_AT_ONCE
+from kafka_cy.protocol.controller_messages import leader_and_isr, update_metadata
+from kafka_cy.protocol.controller_messages.leader_and_isr import LeaderAndIsrRequest
+from kafka_cy.protocol.controller_messages.update_metadata import UpdateMetadataRequest
 from tests.cluster.simulator.zookeeper_model import ModelSession
 from tests.controller.cluster import Cluster, State
 
@@ -34,6 +39,9 @@ class Turns:
             return real(*arguments)
 
         self._patch.setattr(module, name, counted)
+
+    def total(self, name: str) -> int:
+        return sum(self._calls[name].values())
 
     def most(self, name: str) -> int:
         calls = self._calls[name]
@@ -95,3 +103,47 @@ def test_a_controller_starts_with_many_topics(monkeypatch: pytest.MonkeyPatch) -
     term = cluster.controller.term
     assert term is not None and len(term.parts.context.states) == COUNT
     assert turns.most("topic_of") == turns.most("state_of") == DONE_AT_ONCE and max(sizes) <= READ_AT_ONCE
+
+
+def test_the_requests_to_brokers_are_built_a_few_partitions_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When a term begins, when a broker dies, and when it comes. Each partition is encoded once, whoever hears of it."""
+    turns = Turns(monkeypatch)
+    topics = {f"t{number:03}": [State((1, 2, 3), 1, 0, (1, 2, 3), 0)] * 10 for number in range(COUNT // 10)}
+    turns.cluster = cluster = Cluster({1: 25, 2: 70, 3: 105}, topics, ids=dict.fromkeys(topics, ""))
+    encode_state = leader_and_isr.encode_state
+    for module in (leader_and_isr, update_metadata):
+        turns.watch(module, "encode_state")
+        cluster.forget()
+        cluster.controller.elected(1, 1)
+        cluster.settle()
+        whole = [each for _, each in cluster.brokers.requests if sum(len(topic.partitions) for topic in each.topics) == COUNT]
+        assert Counter(map(type, whole)) == {LeaderAndIsrRequest: 3, UpdateMetadataRequest: 3}
+        assert len({request.topics for request in whole}) == 2, "all brokers hear the same"
+        assert turns.most("encode_state") <= DONE_AT_ONCE and turns.total("encode_state") == COUNT
+    monkeypatch.setattr(leader_and_isr, "encode_state", encode_state)
+    turns.watch(leader_and_isr, "encode_state")
+    cluster.unregister(3)
+    cluster.settle()
+    cluster.register(3, 200)
+    cluster.settle()
+    assert cluster.brokers.requests[-1][0] == 3 and len(cluster.brokers.requests[-1][1].topics) == len(topics)
+    assert turns.most("encode_state") <= DONE_AT_ONCE
+
+
+def test_a_few_hundred_partitions_are_looked_at_in_one_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    count = 3 * LOOKED_AT_ONCE
+    turns = Turns(monkeypatch)
+    turns.cluster = cluster = Cluster({1: 25, 2: 70, 3: 105}, {"t": [State((1, 2, 3), 1, 0, (1, 2, 3), 0)] * count})
+    turns.watch(ControllerContext, "is_online")
+    turns.watch(ControllerContext, "assignment")
+    term = cluster.controller.term
+    assert term is not None
+    for change in (
+        lambda: cluster.controller.elected(1, 1),
+        lambda: cluster.unregister(3),
+        lambda: cluster.register(3, 200),
+        lambda: term.parts.put("AutoPreferredReplicaLeaderElection", term.operator.rebalance),
+    ):
+        change()
+        cluster.settle()
+    assert max(turns.most("is_online"), turns.most("assignment")) <= 2 * LOOKED_AT_ONCE

@@ -29,6 +29,7 @@ from kafka_cy.protocol.controller_messages.headers import (
     split_request,
     split_response,
 )
+from kafka_cy.protocol.controller_messages.wire import Output
 from kafka_cy.protocol.decoder import MalformedRequest, TooManyElements
 
 APIS: dict[str, tuple[Any, Any, Any]] = {
@@ -200,11 +201,19 @@ def test_one_request_cannot_delete_some_replicas_before_version_3() -> None:
     assert stop_replica.StopReplicaRequest.decode(3, request.encode(3)) == request
 
 
-def test_the_parts_of_update_metadata_that_are_equal_for_all_brokers_are_encoded_once() -> None:
-    vector = next(each for each in VECTORS if each["id"] == "UpdateMetadata-v8")
-    body = split_request(update_metadata, 8, bytes.fromhex(vector["req"]))[2]
-    request = update_metadata.UpdateMetadataRequest.decode(8, body)
-    tail = update_metadata.encode_tail(8, request.topics, request.live_brokers, request.type)
+@pytest.mark.parametrize("name", ["LeaderAndIsr-v4", "LeaderAndIsr-v7", "UpdateMetadata-v6", "UpdateMetadata-v8"])
+def test_what_is_equal_for_several_brokers_is_encoded_once(name: str) -> None:
+    message: Any = leader_and_isr if name.startswith("Leader") else update_metadata
+    version = int(name[-1])
+    vector = next(each for each in VECTORS if each["id"] == name)
+    body = split_request(message, version, bytes.fromhex(vector["req"]))[2]
+    kind = leader_and_isr.LeaderAndIsrRequest if message is leader_and_isr else update_metadata.UpdateMetadataRequest
+    request = kind.decode(version, body)
+    out = Output(True)
+    out.array_length(len(request.topics))
+    for topic in request.topics:
+        states = [message.encode_state(state, version) for state in topic.partitions]
+        out.topic(topic.topic, topic.topic_id, states, with_id=version >= message.TOPIC_IDS_FROM)
     for broker_epoch in (1, 1 << 40):
-        other = request._replace(broker_epoch=broker_epoch)
-        assert other.encode_head(8) + tail == other.encode(8)
+        other: Any = request._replace(broker_epoch=broker_epoch)
+        assert other.encode_head(version) + out + other.encode_end(version) == other.encode(version)

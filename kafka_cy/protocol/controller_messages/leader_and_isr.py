@@ -13,6 +13,7 @@ API_KEY = 4
 VERSIONS = range(8)
 FLEXIBLE_FROM = 4
 _TOPICS_FROM = 2  # before, each partition names its topic
+TOPIC_IDS_FROM = 5
 _RECOVERY_STATE_FROM = 6
 _partition = struct.Struct(">iiii")
 _epoch = struct.Struct(">q")
@@ -68,14 +69,7 @@ class LeaderAndIsrRequest(NamedTuple):
     def encode(self, version: int) -> bytes:
         """The body in this version."""
         out = Output(version >= FLEXIBLE_FROM)
-        out += struct.pack(">i", self.controller_id)
-        if version >= 7:
-            out.append(self.is_kraft_controller)
-        out += struct.pack(">i", self.controller_epoch)
-        if version >= 2:
-            out += _epoch.pack(self.broker_epoch)
-        if version >= 5:
-            out += struct.pack(">b", self.type)
+        out += self.encode_head(version)
         if version < _TOPICS_FROM:
             out.array_length(sum(len(topic.partitions) for topic in self.topics))
             for topic in self.topics:
@@ -83,7 +77,28 @@ class LeaderAndIsrRequest(NamedTuple):
                     out.string(topic.topic)
                     _write_state(out, state, version)
         else:
-            self._write_topics(out, version)
+            out.array_length(len(self.topics))
+            for topic in self.topics:
+                states = [encode_state(state, version) for state in topic.partitions]
+                out.topic(topic.topic, topic.topic_id, states, with_id=version >= TOPIC_IDS_FROM)
+        out += self.encode_end(version)
+        return bytes(out)
+
+    def encode_head(self, version: int) -> bytes:
+        """The fields before the topics."""
+        out = bytearray(struct.pack(">i", self.controller_id))
+        if version >= 7:
+            out.append(self.is_kraft_controller)
+        out += struct.pack(">i", self.controller_epoch)
+        if version >= 2:
+            out += _epoch.pack(self.broker_epoch)
+        if version >= 5:
+            out += struct.pack(">b", self.type)
+        return bytes(out)
+
+    def encode_end(self, version: int) -> bytes:
+        """The fields after the topics."""
+        out = Output(version >= FLEXIBLE_FROM)
         out.array_length(len(self.live_leaders))
         for leader in self.live_leaders:
             out += struct.pack(">i", leader.broker_id)
@@ -92,17 +107,6 @@ class LeaderAndIsrRequest(NamedTuple):
             out.no_tags()
         out.no_tags()
         return bytes(out)
-
-    def _write_topics(self, out: Output, version: int) -> None:
-        out.array_length(len(self.topics))
-        for topic in self.topics:
-            out.string(topic.topic)
-            if version >= 5:
-                out.topic_id(topic.topic_id)
-            out.array_length(len(topic.partitions))
-            for state in topic.partitions:
-                _write_state(out, state, version)
-            out.no_tags()
 
     @classmethod
     def decode(cls, version: int, data: bytes, elements_max: int = ELEMENTS_MAX) -> LeaderAndIsrRequest:
@@ -184,6 +188,13 @@ class LeaderAndIsrResponse(NamedTuple):
                 given.skip_tags()
         given.skip_tags()
         return cls(error_code, tuple([TopicErrors(name, id_, tuple(errors)) for name, id_, errors in topics]))
+
+
+def encode_state(state: PartitionState, version: int) -> bytes:
+    """One partition, of a version with topics: equal for all brokers that hear of it, hence encoded once."""
+    out = Output(version >= FLEXIBLE_FROM)
+    _write_state(out, state, version)
+    return bytes(out)
 
 
 def _write_state(out: Output, state: PartitionState, version: int) -> None:

@@ -11,7 +11,7 @@ from kafka_cy.protocol.decoder import ELEMENTS_MAX
 API_KEY = 5
 VERSIONS = range(5)
 FLEXIBLE_FROM = 2
-_OWN_DELETE_FROM = 3  # before, one flag says for all partitions whether they are deleted
+OWN_DELETE_FROM = 3  # before, one flag says for all partitions whether they are deleted
 NO_EPOCH = -1  # no check of the leader epoch
 EPOCH_DURING_DELETE = -2  # of a topic that is deleted: overrides every epoch
 _epoch = struct.Struct(">q")
@@ -47,13 +47,8 @@ class StopReplicaRequest(NamedTuple):
     def encode(self, version: int) -> bytes:
         """The body in this version."""
         out = Output(version >= FLEXIBLE_FROM)
-        out += struct.pack(">i", self.controller_id)
-        if version >= 4:
-            out.append(self.is_kraft_controller)
-        out += struct.pack(">i", self.controller_epoch)
-        if version >= 1:
-            out += _epoch.pack(self.broker_epoch)
-        if version < _OWN_DELETE_FROM:
+        out += self.encode_head(version)
+        if version < OWN_DELETE_FROM:
             deletes = [partition.delete_partition for topic in self.topics for partition in topic.partitions]
             if len(set(deletes)) > 1:
                 raise ValueError(f"version {version} deletes all partitions or none")
@@ -67,8 +62,18 @@ class StopReplicaRequest(NamedTuple):
         else:
             out.array_length(len(self.topics))
             for topic in self.topics:
-                _write_topic(out, topic, version)
+                out.topic(topic.topic, None, [encode_partition(each, version) for each in topic.partitions], with_id=False)
         out.no_tags()
+        return bytes(out)
+
+    def encode_head(self, version: int) -> bytes:
+        """The fields before the topics, and before the flag of a version that has one for all."""
+        out = bytearray(struct.pack(">i", self.controller_id))
+        if version >= 4:
+            out.append(self.is_kraft_controller)
+        out += struct.pack(">i", self.controller_epoch)
+        if version >= 1:
+            out += _epoch.pack(self.broker_epoch)
         return bytes(out)
 
     @classmethod
@@ -79,7 +84,7 @@ class StopReplicaRequest(NamedTuple):
         is_kraft = given.boolean() if version >= 4 else False
         controller_epoch = given.int32()
         broker_epoch = given.fixed(_epoch)[0] if version >= 1 else -1
-        delete_all = given.boolean() if version < _OWN_DELETE_FROM else False
+        delete_all = given.boolean() if version < OWN_DELETE_FROM else False
         if version == 0:
             topics = _read_partitions(given, delete_all)
         else:
@@ -129,22 +134,17 @@ class StopReplicaResponse(NamedTuple):
         return cls(error_code, tuple(partitions))
 
 
-def _write_topic(out: Output, topic: StopReplicaTopic, version: int) -> None:
-    out.string(topic.topic)
-    if version < _OWN_DELETE_FROM:
-        out.int32s([partition.partition for partition in topic.partitions])
-    else:
-        out.array_length(len(topic.partitions))
-        for partition in topic.partitions:
-            out += _partition.pack(*partition)
-            out.no_tags()
-    out.no_tags()
+def encode_partition(partition: StopReplicaPartition, version: int) -> bytes:
+    """One replica, of a version with topics."""
+    if version < OWN_DELETE_FROM:
+        return struct.pack(">i", partition.partition)
+    return _partition.pack(*partition) + b"\0"  # without tags
 
 
 def _read_topic(given: Input, version: int, delete_all: bool) -> StopReplicaTopic:
     topic = given.string()
     partitions: list[StopReplicaPartition] = []
-    if version < _OWN_DELETE_FROM:
+    if version < OWN_DELETE_FROM:
         partitions = [StopReplicaPartition(partition, NO_EPOCH, delete_all) for partition in given.int32s()]
     else:
         for _ in range(given.array_length(10)):

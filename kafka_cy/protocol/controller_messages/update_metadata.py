@@ -13,6 +13,7 @@ API_KEY = 6
 VERSIONS = range(9)
 FLEXIBLE_FROM = 6
 _TOPICS_FROM = 5  # before, each partition names its topic
+TOPIC_IDS_FROM = 7
 _TYPE_TAG = 0
 LEADER_NONE = -1
 LEADER_DURING_DELETE = -2  # of a partition whose topic is deleted
@@ -72,16 +73,40 @@ class UpdateMetadataRequest(NamedTuple):
 
     def encode(self, version: int) -> bytes:
         """The body in this version."""
-        return self.encode_head(version) + encode_tail(version, self.topics, self.live_brokers, self.type)
+        out = Output(version >= FLEXIBLE_FROM)
+        if version < _TOPICS_FROM:
+            out.array_length(sum(len(topic.partitions) for topic in self.topics))
+            for topic in self.topics:
+                for state in topic.partitions:
+                    out.string(topic.topic)
+                    _write_state(out, state, version)
+        else:
+            out.array_length(len(self.topics))
+            for topic in self.topics:
+                states = [encode_state(state, version) for state in topic.partitions]
+                out.topic(topic.topic, topic.topic_id, states, with_id=version >= TOPIC_IDS_FROM)
+        return self.encode_head(version) + out + self.encode_end(version)
 
     def encode_head(self, version: int) -> bytes:
-        """The fields before the partitions: the only ones that differ between the requests of one change."""
+        """The fields before the topics: the only ones that differ between the requests of one change."""
         out = bytearray(struct.pack(">i", self.controller_id))
         if version >= 8:
             out.append(self.is_kraft_controller)
         out += struct.pack(">i", self.controller_epoch)
         if version >= 5:
             out += _epoch.pack(self.broker_epoch)
+        return bytes(out)
+
+    def encode_end(self, version: int) -> bytes:
+        """The fields after the topics."""
+        out = Output(version >= FLEXIBLE_FROM)
+        out.array_length(len(self.live_brokers))
+        for broker in self.live_brokers:
+            _write_broker(out, broker, version)
+        if version >= 8 and self.type != 0:
+            out.tags([(_TYPE_TAG, struct.pack(">b", self.type))])
+        else:
+            out.no_tags()
         return bytes(out)
 
     @classmethod
@@ -107,40 +132,6 @@ class UpdateMetadataRequest(NamedTuple):
         return cls(controller_id, controller_epoch, broker_epoch, topics, brokers, is_kraft, type_)
 
 
-def encode_tail(
-    version: int,
-    topics: tuple[UpdateMetadataTopic, ...],
-    live_brokers: tuple[UpdateMetadataBroker, ...],
-    type_: int = 0,
-) -> bytes:
-    """The partitions and brokers of a request: equal for all brokers that hear of a change, hence encoded once."""
-    out = Output(version >= FLEXIBLE_FROM)
-    if version < _TOPICS_FROM:
-        out.array_length(sum(len(topic.partitions) for topic in topics))
-        for topic in topics:
-            for state in topic.partitions:
-                out.string(topic.topic)
-                _write_state(out, state, version)
-    else:
-        out.array_length(len(topics))
-        for topic in topics:
-            out.string(topic.topic)
-            if version >= 7:
-                out.topic_id(topic.topic_id)
-            out.array_length(len(topic.partitions))
-            for state in topic.partitions:
-                _write_state(out, state, version)
-            out.no_tags()
-    out.array_length(len(live_brokers))
-    for broker in live_brokers:
-        _write_broker(out, broker, version)
-    if version >= 8 and type_ != 0:
-        out.tags([(_TYPE_TAG, struct.pack(">b", type_))])
-    else:
-        out.no_tags()
-    return bytes(out)
-
-
 class UpdateMetadataResponse(NamedTuple):
     """Only an error code."""
 
@@ -160,6 +151,13 @@ class UpdateMetadataResponse(NamedTuple):
         response = cls(given.int16())
         given.skip_tags()
         return response
+
+
+def encode_state(state: UpdateMetadataPartition, version: int) -> bytes:
+    """One partition, of a version with topics."""
+    out = Output(version >= FLEXIBLE_FROM)
+    _write_state(out, state, version)
+    return bytes(out)
 
 
 def _write_state(out: Output, state: UpdateMetadataPartition, version: int) -> None:

@@ -59,6 +59,15 @@ class Output(bytearray):
         if self.flexible:
             self.append(0)
 
+    def topic(self, name: str, topic_id: UUID | None, partitions: Sequence[bytes], *, with_id: bool) -> None:
+        """Append a topic with partitions that are encoded already. `with_id`: of a version with topic ids."""
+        self.string(name)
+        if with_id:
+            self.topic_id(topic_id)
+        self.array_length(len(partitions))
+        self += b"".join(partitions)
+        self.no_tags()
+
     def tags(self, fields: Iterable[tuple[int, bytes]]) -> None:
         """End a struct with these tagged fields, in ascending order."""
         written = list(fields)
