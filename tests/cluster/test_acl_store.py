@@ -27,7 +27,6 @@ from kafka_cy.cluster.acl_formats import (
 )
 from kafka_cy.cluster.acl_store import StoredAcls
 from kafka_cy.cluster.acl_writes import MalformedAcls, TooLarge
-from kafka_cy.cluster.change_notifications import KEPT_ALONE
 from kafka_cy.cluster.embedded_store import EmbeddedStore
 from kafka_cy.cluster.store import AsyncStore, OutcomeUnknown, SessionEvent, Set, StoreBroken
 from tests.cluster.store_owner import Log, Owner
@@ -82,7 +81,7 @@ class Counting(EmbeddedStore):
 
 
 def started(store: EmbeddedStore, *, is_alone: bool = False) -> Broker:
-    """A broker over the embedded store. `is_alone`: nobody else uses it."""
+    """A broker over the embedded store. `is_alone`: no other one uses it."""
     broker = Broker(store, is_alone=is_alone)
     broker.acls.load(store)
     broker.acls.start()
@@ -165,24 +164,6 @@ def test_a_change_is_in_force_and_stored_when_it_is_answered() -> None:
     assert store.find(acl_path(TOPIC)) is None and TOPIC not in broker.state, "no node without ACLs"
     assert len(store.children("/kafka-acl-changes")) == 3
     assert broker.remove({TOPIC: [READ]})[0] == ({TOPIC: None}, None)
-
-
-def test_a_broker_by_itself_keeps_few_notifications() -> None:
-    """However often ACLs change; so what a change costs does not grow. Those of before an update go step by step."""
-    store = EmbeddedStore(None)
-    started(store)
-    kinds = [change_of(TOPIC), change_of(TOPIC._replace(pattern_type=PREFIXED))]
-    for kind, told in kinds:
-        for _ in range(2 * KEPT_ALONE):
-            store.create(f"{kind.parent}/{kind.prefix}", told, sequential=True)
-    broker = started(store, is_alone=True)
-    resources = [TOPIC._replace(name=f"t{number}", pattern_type=kind) for number in range(40) for kind in (LITERAL, PREFIXED)]
-    for _ in range(5):
-        for change in (broker.add, broker.remove):
-            assert change({each: [READ] for each in resources})[0] == (dict.fromkeys(resources), None)
-    for kind, _ in kinds:
-        names = store.children(kind.parent)
-        assert len(names) == KEPT_ALONE and names[-1] == f"{kind.prefix}{2 * KEPT_ALONE + 400 - 1:010}", "the newest"
 
 
 def test_until_the_acls_are_read_nothing_is_allowed() -> None:
