@@ -123,7 +123,7 @@ class WaitingChanges:
 class ConfigWriter:
     """Makes the changes of requests, AT_ONCE at the same time, one of each request in turn. Owner: the controller's thread.
 
-    Limit: what the requests change that are in work.
+    Limit: what waits is that of the requests (RequestWrites).
     """
 
     def __init__(

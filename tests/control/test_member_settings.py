@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from control_fakes import KeptRequest, make_context, start
-from differential_cases import TOPIC
+from differential_cases import GROUP, TOPIC
 from differential_cases import alter as alter_configs
 from differential_security import alter_scram, deletion, upsertion
 from test_change_pieces import Turns, configs, quota, quotas
 
-from kafka_cy.api import member_settings
+from kafka_cy.api import alter_client_quotas, member_settings
 from kafka_cy.base import slices
 from kafka_cy.base.slices import Slices
 from kafka_cy.cluster import znodes
-from kafka_cy.cluster.config_writer import ConfigWriter
+from kafka_cy.cluster.config_writer import AT_ONCE, ConfigWriter
 from kafka_cy.cluster.embedded_store import EmbeddedStore
 from kafka_cy.cluster.store import Create, StoreError
 from kafka_cy.cluster.znode_formats import decode_config
 from kafka_cy.protocol.errors import ErrorCode
+from kafka_cy.server import client_requests
+from kafka_cy.server.client_requests import ClientRequests
 
 REPLACE, CONFIGS, QUOTAS, SCRAM = 33, 44, 49, 51
 HANDLERS: dict[int, Any] = {
@@ -30,6 +33,18 @@ HANDLERS: dict[int, Any] = {
 }  # fmt: skip
 ROWS = {REPLACE: "responses", CONFIGS: "responses", QUOTAS: "entries", SCRAM: "results"}
 MECHANISM = "SCRAM-SHA-256"
+TIMED_OUT = ErrorCode.REQUEST_TIMED_OUT
+REFUSED = "too many requests of clients wait for the controller: others are refused"
+
+
+def body_of(api_key: int, *names: str) -> dict[str, Any]:
+    if api_key == REPLACE:
+        settings = [{"name": "consumer.session.timeout.ms", "value": "50000"}]
+        resources = [{"resource_type": GROUP, "resource_name": name, "configs": settings} for name in names]
+        return {"resources": resources, "validate_only": False}
+    if api_key == SCRAM:
+        return alter_scram(*(upsertion(name) for name in names))
+    return quotas(*(quota(name) for name in names)) if api_key == QUOTAS else configs(*names)
 
 
 class ZooKeeper(EmbeddedStore):
@@ -94,8 +109,22 @@ class Member:
             info=lambda what, **details: self.lines.append(details), warning=lambda *_, **__: None,
             repeated=lambda level, what, details: self.warnings.append(what),
         )  # fmt: skip
-        self.context.member = SimpleNamespace(controller=SimpleNamespace(is_active=True))
+        self.timers: list[tuple[float, Callable[[], object]]] = []
+        self.requests = ClientRequests(SimpleNamespace(now=lambda: 0.0, call_later=self._call_later), 30_000)  # type: ignore[arg-type]
+        self.context.member = SimpleNamespace(controller=SimpleNamespace(is_active=True), requests=self.requests)
         self.context.config_changes = ConfigWriter(self.store, cache, lambda *_: None, cache.put_config)
+
+    def _call_later(self, delay_s: float, function: Callable[[], object]) -> Any:
+        timer = (delay_s, function)
+        self.timers.append(timer)
+        return SimpleNamespace(cancel=lambda: self.timers.remove(timer) if timer in self.timers else None)
+
+    def time_out(self) -> None:
+        """The first timer is due."""
+        delay_s, over = self.timers.pop(0)
+        assert delay_s == 30
+        over()
+        self.context.loop.run_all()
 
     def start(self, api_key: int, body: dict[str, Any]) -> KeptRequest:
         request = start(self.context, api_key, 0 if api_key == SCRAM else 1, body, HANDLERS[api_key])
@@ -190,3 +219,78 @@ def test_a_fault_closes_the_connection(member: Member) -> None:
     request = member.start(QUOTAS, quotas(quota("u"), quota("v")))
     assert request.responses == [] and "could not be stored" in request.control.reason  # type: ignore[attr-defined]
     assert member.store.config("users/v") == {"producer_byte_rate": "1"} and len(member.lines) == 1
+
+
+ALL = pytest.mark.parametrize("api_key", [REPLACE, CONFIGS, QUOTAS, SCRAM])
+
+
+@ALL
+@pytest.mark.parametrize("count", [1, 40])
+def test_a_client_is_answered_after_the_time_out(member: Member, api_key: int, count: int) -> None:
+    """What was not sent by then is not changed later: the client may have changed it through another broker."""
+    names = [f"u{number}" for number in range(count)]
+    member.store.is_silent = True
+    request = member.start(api_key, body_of(api_key, *names))
+    assert request.responses == [] and request.body is None and member.requests.count == 1
+    member.time_out()
+    assert errors(api_key, request) == [TIMED_OUT] * count
+    later = member.start(api_key, body_of(api_key, "later"))
+    member.store.speak()
+    assert errors(api_key, later) == [0] and len(request.responses) == 1
+    kind = "users" if api_key in (QUOTAS, SCRAM) else "groups"
+    assert member.store.children(f"/config/{kind}") == ["later"] and len(member.lines) == 1
+    assert (member.requests.count, member.requests.bytes, member.timers) == (0, 0, [])
+
+
+def test_what_was_stored_before_the_time_out_is_said(member: Member) -> None:
+    """Each change has its own answer; one that was sent and not answered yet is made, and the log tells it."""
+    names = [f"u{number}" for number in range(2 * AT_ONCE)]
+    member.store.is_silent = True
+    request = member.start(QUOTAS, quotas(*(quota(name) for name in names)))
+    for _ in range(AT_ONCE):  # reads
+        member.store.held.pop(0)()
+    member.store.held.pop(0)()  # the first change
+    member.time_out()
+    assert errors(QUOTAS, request) == [0] + [TIMED_OUT] * (len(names) - 1)
+    assert member.requests.count == 1 and member.lines == []
+    member.store.speak()
+    assert sorted(member.store.children("/config/users")) == sorted(names[:AT_ONCE])
+    shown = [line.get("entity") or line["resource"] for line in member.lines]
+    assert sorted(shown) == sorted(["user u0", *(f"users {name}" for name in names[1:AT_ONCE])])
+    assert (member.requests.count, member.requests.bytes) == (0, 0)
+
+
+@ALL
+def test_too_many_requests_are_refused(member: Member, monkeypatch: pytest.MonkeyPatch, api_key: int) -> None:
+    monkeypatch.setattr(client_requests, "REQUESTS_MAX", 3)
+    member.store.is_silent = True
+    waiting = [member.start(api_key, body_of(api_key, f"u{number}")) for number in range(3)]
+    refused = member.start(api_key, body_of(api_key, "refused"))
+    assert errors(api_key, refused) == [TIMED_OUT] and member.warnings == [REFUSED]
+    member.store.speak()
+    assert [errors(api_key, request) for request in waiting] == [[0]] * 3 and member.requests.count == 0
+    assert member.errors(api_key, body_of(api_key, "again")) == [0]
+
+
+def test_requests_are_limited_by_what_they_keep(member: Member, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request with more changes than there is room for makes those that fit."""
+    monkeypatch.setattr(client_requests, "BYTES_MAX", 100_000)
+    member.store.is_silent = True
+    first = member.start(QUOTAS, body_of(QUOTAS, "first"))
+    many = member.start(QUOTAS, body_of(QUOTAS, *(f"u{number}" for number in range(40))))
+    assert member.requests.bytes <= 100_000 and len(member.warnings) == 1
+    member.store.speak()
+    assert errors(QUOTAS, first) == [0] and set(errors(QUOTAS, many)) == {0, TIMED_OUT} and member.requests.bytes == 0
+
+
+def test_a_request_that_fails_keeps_no_place(member: Member, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The changes before the fault are made, and told in the log."""
+    member.store.is_silent = True
+    calls, checked = itertools.count(), alter_client_quotas.checked_entity
+    monkeypatch.setattr(alter_client_quotas, "checked_entity", lambda *each: 1 // (next(calls) < 20) and checked(*each))
+    request = start(member.context, QUOTAS, 1, body_of(QUOTAS, *(f"u{number}" for number in range(40))), HANDLERS[QUOTAS])
+    request.fail = lambda failed, error: failed.close(repr(error))
+    member.context.loop.run_all()
+    assert "ZeroDivisionError" in request.control.reason and member.requests.count == 1  # type: ignore[attr-defined]
+    member.store.speak()
+    assert member.requests.count == 0 and len(member.lines) == 20 and request.responses == []
