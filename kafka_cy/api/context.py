@@ -166,6 +166,7 @@ class Request(Generic[Body]):
         the body, which may occupy 20 times its encoded size for as long as the other clients do nothing.
         """
         self.body = cast("Body", None)
+        self.body_size = 0
         if self.turn is not None:
             self.turn.end()
             self.turn = None

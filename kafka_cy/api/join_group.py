@@ -7,7 +7,8 @@ the response, protocol name nullable. v8: reason (for the log). v9: SkipAssignme
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 from kafka_cy.api.authorization import GROUP_DENIED, may_group
 from kafka_cy.api.durations import milliseconds
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
     from kafka_cy.api.context import Request
     from kafka_cy.api.roles import UsesGroups
+
+MEMBERS_AT_ONCE: Final = 500
+BYTES_AT_ONCE: Final = 500_000  # of their subscriptions
 
 
 @handler(api_key=11)
@@ -44,14 +48,21 @@ def handle(request: Request[JoinGroupRequest], context: UsesGroups) -> dict[str,
         reason=(body.reason or "") if version >= 8 else "",
     )
 
-    def respond(response: dict[str, Any]) -> None:
-        if response["protocol_name"] is None and version < 7:
-            response["protocol_name"] = ""
-        request.respond({"throttle_time": 0, **response})
-
     if not may_group(request, Operation.READ, body.group_id):
-        respond(join_error(GROUP_DENIED))
+        respond(request, join_error(GROUP_DENIED))
         return None
     request.end_turn()
-    context.groups.classic.join(join, respond)
+    context.groups.classic.join(join, partial(respond, request))
     return None
+
+
+def respond(request: Request[Any], response: dict[str, Any]) -> None:
+    """That of the leader of a large group is encoded on another thread: it takes a millisecond for 1,000 members, or a MB."""
+    if response["protocol_name"] is None and request.api_version < 7:
+        response["protocol_name"] = ""
+    whole = {"throttle_time": 0, **response}
+    members = response["members"]
+    if len(members) > MEMBERS_AT_ONCE or sum(len(each["metadata"]) for each in members) > BYTES_AT_ONCE:
+        request.respond_long(lambda ready: ready(lambda: whole))
+    else:
+        request.respond(whole)

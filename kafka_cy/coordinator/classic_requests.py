@@ -128,13 +128,21 @@ class ClassicRequests:
                 error = ErrorCode.REBALANCE_IN_PROGRESS  # the assignment is lost: join again
             respond(sync_error(error) if response is None else response)
 
-        def operation(group: Group | None) -> CoordinatorResult[dict[str, Any]]:
+        def operation(state: GroupStateMachine) -> Generator[object, None, CoordinatorResult[dict[str, Any]]]:
+            group = state.groups.get(group_id)
             consumer = of_kind(group, ConsumerGroup)
             if consumer is not None:
-                return self.consumer.classic_members.sync(consumer, request)
-            return self.sync_group.sync(of_kind(group, ClassicGroup), request, later)
+                return (yield from self.consumer.classic_members.sync(consumer, request))
+            return (yield from self.sync_group.sync(of_kind(group, ClassicGroup), request, later))
 
-        self._write(group_id, operation, done)
+        self.runtime.write_either(group_id, operation, done, partial(self._syncs_long, request))
+
+    def _syncs_long(self, request: SyncRequest) -> bool:
+        _, shard = self.runtime.shard_of(request.group_id)
+        group = shard.state.groups.get(request.group_id) if shard is not None else None
+        if isinstance(group, ClassicGroup):
+            return self.sync_group.is_long(group, request)
+        return self.consumer.syncs_long(request)
 
     def heartbeat(
         self, group_id: str, member_id: str, instance_id: str | None, generation: int, respond: Callable[[ErrorCode], object]

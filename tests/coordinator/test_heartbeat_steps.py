@@ -10,11 +10,14 @@ from typing import Any
 
 import pytest
 
+from kafka_cy.api import join_group
 from kafka_cy.api.consumer_group_heartbeat_cold import respond
 from kafka_cy.base import slices
+from kafka_cy.coordinator.classic.responses import join_error
 from kafka_cy.coordinator.consumer.assignors.range import RangeAssignor
 from kafka_cy.coordinator.consumer.assignors.uniform import UniformAssignor
 from kafka_cy.coordinator.consumer.consumer_groups import LONG_HEARTBEAT
+from kafka_cy.coordinator.consumer.embedded_protocol import read_assignment
 from kafka_cy.coordinator.consumer.member import TOPICS_AT_ONCE
 from kafka_cy.coordinator.consumer.requests import HeartbeatRequest
 from kafka_cy.coordinator.modern import names as modern_names
@@ -24,6 +27,7 @@ from kafka_cy.coordinator.modern.topics import HASHED_AT_ONCE, Topics
 from kafka_cy.coordinator.share.requests import ShareHeartbeat
 from kafka_cy.coordinator.streams.records import Topology
 from kafka_cy.coordinator.streams.requests import StreamsHeartbeat
+from kafka_cy.protocol.errors import ErrorCode
 
 from .consumer_fakes import ConsumerHarness, assigned
 from .fakes import FakeCluster, Harness, replayed, replicated, subscription
@@ -290,6 +294,19 @@ def test_a_response_with_many_topics_is_encoded_on_another_thread() -> None:
         topics = {topic_id: [0] for topic_id in MANY_TOPICS[:count]}
         respond(request, member_response("m", 1, 5000, topics))
     assert [len(each["assignment"]["topic_partitions"]) for each in (responses[0], made[0]())] == [count - 1, count]
+
+
+@pytest.mark.parametrize(("members", "size"), [(2, join_group.BYTES_AT_ONCE), (join_group.MEMBERS_AT_ONCE + 1, 10)])
+def test_a_response_to_the_leader_of_a_large_group_is_encoded_on_another_thread(members: int, size: int) -> None:
+    made: list[Callable[[], Any]] = []
+    responses: list[Any] = []
+    request: Any = SimpleNamespace(
+        api_version=9, respond=responses.append, respond_long=lambda prepare: prepare(made.append)
+    )
+    rows = [{"member_id": f"m{number}", "group_instance_id": None, "metadata": bytes(size)} for number in range(members)]
+    for count in (1, members):
+        join_group.respond(request, join_error(ErrorCode.NONE) | {"members": rows[:count]})
+    assert [each["members"] for each in (responses[0], made[0]())] == [rows[:1], rows]
     assert (len(responses), len(made)) == (1, 1)
 
 
@@ -324,3 +341,18 @@ def test_no_turn_reads_all_names_of_a_classic_member(monkeypatch: pytest.MonkeyP
     assert again[0]["error_code"] == 0 and not harness.consumer_group("g").subscriptions.contains(names[0])
     lines(lambda: harness.sync(member, again[0]["generation_id"]))
     assert epoch and lines.largest < len(names) // 2
+
+
+def test_the_partitions_of_a_classic_member_are_encoded_on_another_thread() -> None:
+    harness = ConsumerHarness(FakeCluster(1))
+    harness.topic("big", uuid.uuid5(uuid.NAMESPACE_URL, "big"), LONG_HEARTBEAT + 1)
+    harness.join_consumer("g", "m")
+    harness.loop.advance(1.1)
+    (joined,) = harness.join(protocols=[("range", subscription(["big"]))])
+    harness.loop.threads = []
+    synced = harness.sync(joined["member_id"], joined["generation_id"])
+    assert not synced
+    ((work, done),) = harness.loop.threads
+    work()
+    done()
+    assert len(read_assignment(synced[0]["assignment"]).partitions["big"]) == LONG_HEARTBEAT + 1

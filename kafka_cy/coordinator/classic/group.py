@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Generator, Iterable
+from collections.abc import Collection, Generator, Iterable, Mapping
 from enum import Enum
 from typing import Any, ClassVar
 
@@ -138,12 +138,19 @@ class ClassicGroup(Group):
                 )
             )  # fmt: skip
 
-    def become_stable(self, stored: StoredGroup, wall_clock_ms: int) -> None:
-        """The leader's assignment is stored."""
-        assignments = {member.member_id: member.assignment for member in stored.members}
+    def become_stable(self, stored: StoredGroup, wall_clock_ms: int) -> int:
+        """The leader's assignment is stored. Returns how many bytes more the members take."""
         self.transition(GroupState.STABLE, wall_clock_ms)
-        for member in self.members.values():
-            member.assignment = assignments.get(member.member_id, b"")
+        return self.assign({member.member_id: member.assignment for member in stored.members})
+
+    def assign(self, assignments: Mapping[str, bytes]) -> int:
+        """Give the members their assignments, and the others empty ones. Returns how many bytes more they take."""
+        added = 0
+        for member_id, member in self.members.items():
+            assignment = assignments.get(member_id, b"")
+            added += len(assignment) - len(member.assignment)
+            member.assignment = assignment
+        return added
 
     def become_empty(self, stored: StoredGroup) -> None:
         """The last member has gone."""

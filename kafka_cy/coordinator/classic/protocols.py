@@ -24,5 +24,7 @@ def select_protocol(members: Collection[Member]) -> str | None:
     common = common_protocols(members)
     votes: Counter[str] = Counter()
     for member in members:
-        votes.update([name for name, _ in member.protocols if name in common][:1])
+        first = next((name for name, _ in member.protocols if name in common), None)
+        if first is not None:
+            votes[first] += 1
     return votes.most_common(1)[0][0] if votes else None

@@ -173,18 +173,13 @@ class Rebalancer:
 
     def assigned(self, group: ClassicGroup, stored: StoredGroup) -> None:
         """The leader's assignment is appended: the group is Stable, waiting members get their part."""
-        before = group.held_bytes()
-        group.become_stable(stored, self.loop.wall_clock_ms())
-        self.held.member_bytes += group.held_bytes() - before
+        self.held.member_bytes += group.become_stable(stored, self.loop.wall_clock_ms())
         self.lines.stable(group)
         self._respond_syncs(group, ErrorCode.NONE)
 
     def reset_assignments(self, group: ClassicGroup, error: ErrorCode) -> None:
         """Forget the assignment; members that wait for it get the error."""
-        before = group.held_bytes()
-        for member in group.members.values():
-            member.assignment = b""
-        self.held.member_bytes += group.held_bytes() - before
+        self.held.member_bytes += group.assign({})
         self._respond_syncs(group, error)
 
     def _respond_syncs(self, group: ClassicGroup, error: ErrorCode) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
+from kafka_cy.base.slices import in_work
 from kafka_cy.coordinator.classic.group import ClassicGroup, GroupState
 from kafka_cy.coordinator.classic.member import Respond
 from kafka_cy.coordinator.classic.rebalance import Rebalancer
@@ -15,6 +17,8 @@ from kafka_cy.coordinator.runtime.result import CoordinatorResult
 from kafka_cy.protocol.errors import ErrorCode
 
 Result = CoordinatorResult[dict[str, Any]]
+MEMBERS_AT_ONCE: Final = 100  # of a group whose record is made in one step
+BYTES_AT_ONCE: Final = 1_000_000  # of what they hold
 
 
 class SyncGroup:
@@ -24,8 +28,17 @@ class SyncGroup:
         self.rebalancer = rebalancer
         self.loop = rebalancer.loop
 
-    def sync(self, group: ClassicGroup | None, request: SyncRequest, respond: Respond) -> Result:
-        """`respond` is kept until the leader's assignment is there, unless the result has a response already."""
+    def is_long(self, group: ClassicGroup, request: SyncRequest) -> bool:
+        """Whether the assignment of a large group is to be stored."""
+        if group.leader != request.member_id or group.state is not GroupState.COMPLETING_REBALANCE:
+            return False
+        return len(group.members) > MEMBERS_AT_ONCE or group.held_bytes() > BYTES_AT_ONCE
+
+    def sync(self, group: ClassicGroup | None, request: SyncRequest, respond: Respond) -> Generator[object, None, Result]:
+        """`respond` is kept until the leader's assignment is there, unless the result has a response already.
+
+        A task for slices, or `at_once`.
+        """
         error = ErrorCode.UNKNOWN_MEMBER_ID if group is None else self._check(group, request)
         if error or group is None:
             return Result(response=sync_error(error))
@@ -34,7 +47,7 @@ class SyncGroup:
             return Result(response=sync_success(group, member), apply=partial(self._synced, group, request))
         if group.leader != request.member_id:
             return Result(apply=partial(self._wait, group, request, respond))
-        stored = group.to_stored(request.assignments)
+        stored = yield from in_work(partial(group.to_stored, request.assignments))
         return Result(
             [(GroupKey(group.group_id), stored)],
             apply=partial(self._assigned, group, request, stored, respond),
@@ -69,6 +82,8 @@ class SyncGroup:
 
     def _not_stored(self, group: ClassicGroup, request: SyncRequest, error: ErrorCode) -> None:
         """The members that wait get the error and join again; the runtime responds to the leader."""
+        if group.state is GroupState.DEAD:
+            return  # the partition was lost meanwhile
         self._synced(group, request)
         self.rebalancer.reset_assignments(group, error)
         self.rebalancer.prepare_or_complete(group, "the assignment could not be stored")

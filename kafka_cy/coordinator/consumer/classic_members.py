@@ -146,8 +146,8 @@ class ClassicMembers:
 
     # -- SyncGroup and Heartbeat --
 
-    def sync(self, group: ConsumerGroup, request: SyncRequest) -> Result:
-        """The response has the error, if there is one."""
+    def sync(self, group: ConsumerGroup, request: SyncRequest) -> Steps:
+        """The response has the error, if there is one. A task for slices, or `at_once`."""
         try:
             member = self._find_classic(group, request.member_id, request.instance_id, request.generation)
             classic = member.details.classic_member_metadata
@@ -162,13 +162,16 @@ class ClassicMembers:
             return Result(
                 response=sync_error(ErrorCode.REBALANCE_IN_PROGRESS), apply=partial(self._await_join, group, member)
             )
-        partitions = {topic_id: frozenset(each) for topic_id, each in member.assigned.items()}
-        version = read_version(subscription)
+        assignment = yield from in_work(partial(self._assignment, member, read_version(subscription)))
         response = {
             "error_code": 0, "protocol_type": request.protocol_type, "protocol_name": request.protocol,
-            "assignment": write_assignment(version, named(self.context.topics, partitions)),
+            "assignment": assignment,
         }  # fmt: skip
         return Result(response=response, apply=partial(self._synced, group, member))
+
+    def _assignment(self, member: ConsumerMember, version: int) -> bytes:
+        partitions = {topic_id: frozenset(each) for topic_id, each in member.assigned.items()}
+        return write_assignment(version, named(self.context.topics, partitions))
 
     def _synced(self, group: ConsumerGroup, member: ConsumerMember) -> None:
         self.context.deadlines(group).cancel((SYNC, member.member_id))

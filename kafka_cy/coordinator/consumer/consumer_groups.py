@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from kafka_cy.coordinator.classic.group import ClassicGroup
 from kafka_cy.coordinator.classic.rebalance import Rebalancer
-from kafka_cy.coordinator.classic.requests import JoinRequest
+from kafka_cy.coordinator.classic.requests import JoinRequest, SyncRequest
 from kafka_cy.coordinator.consumer.classic_members import ClassicMembers, Named, names_at_most
 from kafka_cy.coordinator.consumer.context import JOIN, REBALANCE, SYNC, ConsumerContext
 from kafka_cy.coordinator.consumer.describe import describe, unknown
@@ -103,6 +103,12 @@ class ConsumerGroups(ModernGroups):
         if member is not None:
             size += len(group.target_of(member.member_id)) + len(member.assigned)
         return size > LONG_HEARTBEAT or self.removal.is_long_replacement(group, replaced)
+
+    def syncs_long(self, request: SyncRequest) -> bool:
+        """Whether the response to SyncGroup has many topics or partitions, if it is of a member of a consumer group."""
+        group = self._find(request.group_id)
+        member = group.members.get(request.member_id) if group is not None else None
+        return member is not None and sum(map(len, member.assigned.values())) + len(member.assigned) > LONG_HEARTBEAT
 
     def leaves_long(self, group_id: str, members: Named) -> bool:
         """Whether LeaveGroup takes long."""
