@@ -63,8 +63,9 @@ Where both answer the same request, kafka-cy gives Kafka's answer, with these ex
 - **Unknown operations of IncrementalAlterConfigs** are INVALID_REQUEST; Kafka answers UNKNOWN_SERVER_ERROR.
 - **A group named twice** in OffsetFetch (version 8 and later) gets its offsets once and then INVALID_REQUEST; DescribeGroups
   describes it once. Kafka repeats the whole group each time, so that a small request has a response of any size.
-- **DeleteGroups** of a group with many offsets stores several batches. Kafka stores one, and answers UNKNOWN_SERVER_ERROR when it
-  is too large. A crash or an error in between leaves a group with fewer offsets; repeat the request.
+- **DeleteGroups** of a group with many offsets stores several batches, and so does **OffsetDelete** of more than one can remove.
+  Kafka stores one, and answers UNKNOWN_SERVER_ERROR when it is too large. A crash or an error in between leaves a group with fewer
+  offsets; repeat the request.
 - **IncrementalAlterConfigs and AlterConfigs** with more than 10,000 settings get POLICY_VIOLATION, as from Kafka's controller,
   which does not count settings that stay as they are.
 - **Client quotas**: of a Fetch response, the bytes of its records count, and of a request the time of its handler, without that of

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from kafka_cy.api.authorization import GROUP_DENIED, may_group
+from kafka_cy.api.offset_commit_cold import ANSWERED_AT_ONCE_MAX, answer
 from kafka_cy.api.registry import handler
 from kafka_cy.authorizer.acls import Operation
 from kafka_cy.protocol.errors import ErrorCode
@@ -34,7 +35,8 @@ def handle(request: Request[LeaveGroupRequest], context: UsesGroups) -> dict[str
         if version < 3:
             request.respond({"throttle_time": 0, "error_code": int(error) or left[0]["error_code"]})
         else:
-            request.respond({"throttle_time": 0, "error_code": int(error), "members": left})
+            response = {"throttle_time": 0, "error_code": int(error), "members": left}
+            answer(request, lambda: response, is_long=len(left) > ANSWERED_AT_ONCE_MAX)
 
     if not may_group(request, Operation.READ, body.group_id):
         respond(GROUP_DENIED, [])

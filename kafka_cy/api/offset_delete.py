@@ -6,11 +6,12 @@ not exist: UNKNOWN_TOPIC_OR_PARTITION. An offset that was never committed: no er
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from kafka_cy.api.authorization import GROUP_DENIED, TOPIC_DENIED, may_group
-from kafka_cy.api.offset_commit_cold import ANSWERED_AT_ONCE_MAX, answer, has_many
+from kafka_cy.api.offset_commit_cold import ANSWERED_AT_ONCE_MAX, answer, has_many, in_steps
 from kafka_cy.api.registry import handler
 from kafka_cy.api.topic_rights import with_denied_topics
 from kafka_cy.authorizer.acls import Operation
@@ -32,11 +33,19 @@ def handle(request: Request[OffsetDeleteRequest], context: UsesOffsets) -> dict[
     is_long = has_many(request, ANSWERED_AT_ONCE_MAX)
     denied: set[str] = set()
     refused_topics: set[str] = set()  # denied, or unknown
-    wanted: list[tuple[str, int]] = [(topic.name, each.partition_index) for topic in body.topics for each in topic.partitions]
+    known: list[tuple[str, int]] = []  # partitions that exist, and may be asked about
 
-    def exists(name: str, index: int) -> bool:
-        topic = context.cluster.topics.get(name)
-        return topic is not None and 0 <= index < len(topic.partitions)
+    def look() -> Iterator[None]:
+        for asked in body.topics:
+            topic = context.cluster.topics.get(asked.name) if asked.name not in denied else None
+            count = len(topic.partitions) if topic is not None else 0
+            if topic is None:
+                refused_topics.add(asked.name)
+            yield
+            for each in asked.partitions:
+                if 0 <= each.partition_index < count:
+                    known.append((asked.name, each.partition_index))
+                yield
 
     def response(error: ErrorCode, errors: dict[tuple[str, int], ErrorCode]) -> dict[str, Any]:
         def code(name: str, index: int) -> int:
@@ -49,16 +58,16 @@ def handle(request: Request[OffsetDeleteRequest], context: UsesOffsets) -> dict[
         for topic in body.topics if not error else ():
             if topic.name in refused_topics:
                 refused.setdefault(topic.name, [])
-            known: list[dict[str, int]] = []
+            answers: list[dict[str, int]] = []
             for each in topic.partitions:
                 place = topic.name, each.partition_index
-                part = known if place in errors else refused.setdefault(topic.name, [])
+                part = answers if place in errors else refused.setdefault(topic.name, [])
                 part.append({"partition_index": place[1], "error_code": code(*place)})
-            if known:
-                answered.append((topic.name, known))
+            if answers:
+                answered.append((topic.name, answers))
         if refused:  # as in Kafka, what the group is not asked about comes first, and takes in the others of its topic
-            for name, known in answered:
-                refused.setdefault(name, []).extend(known)
+            for name, answers in answered:
+                refused.setdefault(name, []).extend(answers)
             answered = list(refused.items())
         topics = [{"name": name, "partitions": partitions} for name, partitions in answered]
         return {"error_code": int(error), "throttle_time": 0, "topics": topics}
@@ -68,10 +77,10 @@ def handle(request: Request[OffsetDeleteRequest], context: UsesOffsets) -> dict[
 
     def delete(names: set[str]) -> None:
         denied.update(names)
-        refused_topics.update(name for name in topics if name in denied or name not in context.cluster.topics)
-        known = [pair for pair in wanted if pair[0] not in denied and exists(*pair)]
-        context.groups.delete_offsets(body.group_id, known, done)
+        for _ in () if is_long else look():
+            pass
+        context.groups.delete_offsets(body.group_id, known, done, in_steps(look()) if is_long else None)
 
-    topics = list(dict.fromkeys(topic.name for topic in body.topics))
+    topics = list(dict.fromkeys(topic.name for topic in body.topics)) if request.authorizer is not None else []
     with_denied_topics(request, context, Operation.READ, topics, delete)
     return None

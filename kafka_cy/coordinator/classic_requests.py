@@ -182,7 +182,7 @@ class ClassicRequests:
             consumer = of_kind(group, ConsumerGroup)
             if consumer is not None:
                 return (yield from self.consumer.classic_members.leave(state.groups, consumer, members))
-            return leave_group(self.rebalancer, of_kind(group, ClassicGroup), members)
+            return (yield from leave_group(self.rebalancer, of_kind(group, ClassicGroup), members))
 
         is_long = partial(self.consumer.leaves_long, group_id, members)
         self.runtime.write_either(group_id, operation, partial(or_else, respond, []), is_long)

@@ -11,7 +11,8 @@ from kafka_cy.coordinator.commit_request import CommitRequest
 from kafka_cy.coordinator.group_counts import GroupCounts
 from kafka_cy.coordinator.group_limits import GroupLimits
 from kafka_cy.coordinator.offsets.commit import OffsetCommit, Refused, Response
-from kafka_cy.coordinator.offsets.delete import delete_offsets
+from kafka_cy.coordinator.offsets.delete import DELETED_AT_ONCE, delete_offsets
+from kafka_cy.coordinator.offsets.pieces import tombstones_max
 from kafka_cy.coordinator.offsets.prepared import PreparedCommit
 from kafka_cy.coordinator.responders import RespondCommit, respond_offsets
 from kafka_cy.coordinator.runtime.result import CoordinatorResult
@@ -100,15 +101,27 @@ class Commits:
 
         self._write(request, producer, operation, respond)
 
-    def delete(self, group_id: str, partitions: Sequence[tuple[str, int]], respond: RespondCommit) -> None:
-        """OffsetDelete; `respond` as for commit. It looks at what the members read: in slices, if that is much."""
+    def delete(
+        self, group_id: str, partitions: Sequence[tuple[str, int]], respond: RespondCommit, look: Iterable[object] | None
+    ) -> None:
+        """OffsetDelete; `respond` as for commit. In slices, if there are many partitions, or if the members read much.
+
+        `look`: the steps of a long request, which find the partitions before.
+        """
         if not group_id:
             return respond(ErrorCode.INVALID_GROUP_ID, {})
+        size = tombstones_max(group_id, self._runtime.batch_bytes_max())
 
         def operation(state: GroupStateMachine) -> Steps:
-            return self._counts.deleted((yield from delete_offsets(state.groups.get(group_id), partitions)))
+            return self._counts.deleted_in_steps(delete_offsets(state.groups.get(group_id), partitions, size))
+
+        if look is not None:
+            self._runtime.write_long(group_id, operation, partial(respond_offsets, respond), look)
+            return
 
         def is_long() -> bool:
+            if len(partitions) > min(DELETED_AT_ONCE, size):
+                return True
             _, shard = self._runtime.shard_of(group_id)
             group = shard.state.groups.get(group_id) if shard is not None else None
             return group is not None and group.reads_long

@@ -237,9 +237,11 @@ class GroupCoordinator:
         """TxnOffsetCommit of a producer (id, epoch). `check` tells why its transaction does not take the offsets, or NONE."""
         self._commits.commit_in_transaction(request, producer, check, respond)
 
-    def delete_offsets(self, group_id: str, partitions: list[tuple[str, int]], respond: RespondCommit) -> None:
-        """OffsetDelete; `respond` as for commit."""
-        self._commits.delete(group_id, partitions, respond)
+    def delete_offsets(
+        self, group_id: str, partitions: list[tuple[str, int]], respond: RespondCommit, look: Iterable[object] | None = None
+    ) -> None:
+        """OffsetDelete; `respond` as for commit. `look`: the steps of a long request, which find the partitions before."""
+        self._commits.delete(group_id, partitions, respond, look)
 
     def fetch(
         self,

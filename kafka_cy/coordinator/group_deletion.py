@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import partial
-from typing import Final
 
 from kafka_cy.base.slices import AT_ONCE_MAX
 from kafka_cy.coordinator.group import Group
 from kafka_cy.coordinator.group_counts import GroupCounts
-from kafka_cy.coordinator.offsets.delete import delete_group, has_few_offsets
+from kafka_cy.coordinator.offsets.delete import DELETED_AT_ONCE, delete_group, has_few_offsets
 from kafka_cy.coordinator.offsets.pieces import piece_size
 from kafka_cy.coordinator.runtime.result import CoordinatorResult
 from kafka_cy.coordinator.runtime.runtime import CoordinatorRuntime
@@ -17,8 +16,6 @@ from kafka_cy.coordinator.share.group import ShareGroup
 from kafka_cy.coordinator.share.share_groups import ShareGroups
 from kafka_cy.coordinator.state_machine import GroupStateMachine, SoftState
 from kafka_cy.protocol.errors import ErrorCode
-
-DELETED_AT_ONCE: Final = 200  # offsets that are removed in one step, in less than a millisecond
 
 
 class GroupDeletion:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -69,7 +69,9 @@ class Coordinator:
         self.given.append(list(topics))
         respond({})
 
-    def delete_offsets(self, group: str, pairs: list[Any], done: Callable[..., object]) -> None:
+    def delete_offsets(self, group: str, pairs: list[Any], done: Callable[..., object], look: Iterable[Any] | None) -> None:
+        for _ in look or ():
+            pass
         self.given.append([name for name, _ in pairs])
         done(ErrorCode.NONE, dict.fromkeys(pairs, ErrorCode.NONE))
 

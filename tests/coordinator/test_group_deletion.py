@@ -1,16 +1,18 @@
-"""DeleteGroups of a group with many offsets: several batches, in steps, and whatever comes meanwhile waits for the end."""
+"""DeleteGroups and OffsetDelete of many offsets: in steps, in several batches if need be; whatever comes meanwhile waits."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from kafka_cy.api import offset_commit_cold, offset_delete
 from kafka_cy.base import slices
-from kafka_cy.coordinator import group_deletion
+from kafka_cy.coordinator import commits, group_deletion
 from kafka_cy.coordinator.commit_request import CommitPartition, CommitRequest
-from kafka_cy.coordinator.offsets import pieces
+from kafka_cy.coordinator.offsets import delete, pieces
 from kafka_cy.coordinator.records import GroupKey, OffsetKey
 from kafka_cy.coordinator.runtime import shard
 from kafka_cy.coordinator.state_machine import GroupStateMachine
@@ -246,3 +248,101 @@ def test_codes_of_commits_after_a_deletion() -> None:
     server.settle()
     assert found == [ErrorCode.NONE] and codes(late[0]) == {0}
     assert server.offsets() == {("tt", 0): 9}
+
+
+# -- OffsetDelete --
+
+
+class OffsetDeletes(LongServer):
+    """A group with offsets of two topics."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.send_commit(5)
+        self.send_commit(6, topic="tu")
+        self.settle()
+
+    def send_delete(self, *topics: tuple[str, range]) -> list[Any]:
+        rows = [
+            SimpleNamespace(name=name, partitions=[SimpleNamespace(partition_index=each) for each in partitions])
+            for name, partitions in topics
+        ]
+        return self.send(47, 0, group_id="g", topics=rows)
+
+
+def rows_of(response: dict[str, Any]) -> list[tuple[str, list[int], set[int]]]:
+    """(topic, partitions, errors) of each topic."""
+    return [
+        (each["name"], [row["partition_index"] for row in each["partitions"]], {row["error_code"] for row in each["partitions"]})
+        for each in response["topics"]
+    ]
+
+
+@pytest.fixture
+def few_at_once(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many offsets the operation finds in each turn."""
+    for module in (delete, commits):
+        monkeypatch.setattr(module, "DELETED_AT_ONCE", STEP)
+    monkeypatch.setattr(offset_delete, "ANSWERED_AT_ONCE_MAX", STEP)
+    monkeypatch.setattr(offset_commit_cold, "STEP_PARTITIONS", STEP)
+    looked = [0]
+    tombstones = delete.offset_tombstones
+
+    def counted(group_id: str, partitions: Sequence[tuple[str, int]]) -> Any:
+        looked[-1] += len(partitions)
+        return tombstones(group_id, partitions)
+
+    monkeypatch.setattr(delete, "offset_tombstones", counted)
+    return looked
+
+
+def test_many_deleted_offsets_go_in_steps(few_at_once: list[int]) -> None:
+    """One batch, and the response has the order of the request, unknown partitions first, as in Kafka."""
+    server = OffsetDeletes()
+    batches = len(server.log("g").batches)
+    response = server.send_delete(("tu", range(20)), ("no", range(2)), ("tt", range(9, PARTITIONS + 2)))
+    late = server.send_commit(9, 1, topic="tu")
+    while server.turn():
+        few_at_once.append(0)
+        assert not late or response
+    assert max(few_at_once) == STEP and sum(few_at_once) == 20 + PARTITIONS - 9
+    assert rows_of(response[0]) == [
+        ("no", [0, 1], {ErrorCode.UNKNOWN_TOPIC_OR_PARTITION}),
+        ("tt", [40, 41, *range(9, 40)], {0, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION}),
+        ("tu", list(range(20)), {0}),
+    ]
+    expected = {("tt", each): 5 for each in range(9)} | {("tu", each): 6 for each in range(20, PARTITIONS)} | {("tu", 0): 9}
+    assert server.offsets() == expected and len(server.log("g").batches) == batches + 2
+    assert LongServer(server.harness.restarted()).offsets() == expected
+
+
+def test_more_deleted_offsets_than_a_batch_can_remove(monkeypatch: pytest.MonkeyPatch, few_at_once: list[int]) -> None:
+    monkeypatch.setattr(commits, "tombstones_max", lambda *_: PIECE)
+    server = OffsetDeletes()
+    batches = len(server.log("g").batches)
+    response = server.send_delete(("tt", range(PARTITIONS)))
+    server.settle()
+    assert rows_of(response[0]) == [("tt", list(range(PARTITIONS)), {0})]
+    assert server.offsets() == {("tu", each): 6 for each in range(PARTITIONS)}
+    assert len(server.log("g").batches) == batches + PARTITIONS // PIECE
+    assert server.harness.groups.counts.deletions == PARTITIONS
+
+
+@pytest.mark.parametrize("count", [PIECE - 1, PIECE, PIECE + 1])
+def test_as_many_deleted_offsets_as_a_batch_can_remove(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    monkeypatch.setattr(commits, "tombstones_max", lambda *_: PIECE)
+    server = OffsetDeletes()
+    response = server.send_delete(("tt", range(count)))
+    server.settle()
+    assert rows_of(response[0]) == [("tt", list(range(count)), {0})]
+    assert len(server.offsets()) == 2 * PARTITIONS - count
+
+
+def test_offsets_of_a_group_that_is_deleted_meanwhile(few_at_once: list[int]) -> None:
+    server = OffsetDeletes()
+    found: list[ErrorCode] = []
+    server.harness.groups.deletion.delete_group("g", found.append)
+    response = server.send_delete(("tt", range(PARTITIONS)))
+    server.settle()
+    assert found == [ErrorCode.NONE] and response[0]["error_code"] == ErrorCode.GROUP_ID_NOT_FOUND
+    assert response[0]["topics"] == []

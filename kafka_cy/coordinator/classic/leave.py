@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from kafka_cy.coordinator.classic.group import ClassicGroup
+from kafka_cy.coordinator.classic.member import Member
 from kafka_cy.coordinator.classic.rebalance import Rebalancer
 from kafka_cy.coordinator.runtime.result import CoordinatorResult
 from kafka_cy.protocol.errors import ErrorCode
 
 Result = CoordinatorResult[list[dict[str, Any]]]
+LEFT_AT_ONCE: Final = 50  # members that one step looks at, or removes, in less than a millisecond
 
 
 def leave_group(
     rebalancer: Rebalancer, group: ClassicGroup | None, members: list[tuple[str, str | None]]
-) -> Result:
-    """Remove (member id, instance id) pairs; the response has an entry for each."""
+) -> Generator[object, None, Result]:
+    """Remove (member id, instance id) pairs; the response has an entry for each. A task for slices, or for `at_once`."""
     response: list[dict[str, Any]] = []
     leaving: dict[str, None] = {}
-    for named_id, instance_id in members:
+    for place, (named_id, instance_id) in enumerate(members):
+        if place and place % LEFT_AT_ONCE == 0:
+            yield None
         error, member_id = ErrorCode.UNKNOWN_MEMBER_ID, named_id
         if group is not None:
             error, member_id = _find(group, named_id, instance_id)
@@ -30,7 +35,7 @@ def leave_group(
         response.append({"member_id": named_id, "group_instance_id": instance_id, "error_code": int(error)})
     if group is None or not leaving:
         return Result(response=response)
-    return Result(response=response, apply=partial(_remove, rebalancer, group, list(leaving)))
+    return Result(response=response, apply_steps=partial(_remove, rebalancer, group, list(leaving)))
 
 
 def _find(group: ClassicGroup, member_id: str, instance_id: str | None) -> tuple[ErrorCode, str]:
@@ -43,8 +48,11 @@ def _find(group: ClassicGroup, member_id: str, instance_id: str | None) -> tuple
     return group.validate_member(member_id, instance_id), member_id
 
 
-def _remove(rebalancer: Rebalancer, group: ClassicGroup, member_ids: list[str]) -> None:
-    left = [group.members[member_id] for member_id in member_ids if member_id in group.members]
-    for member_id in member_ids:
+def _remove(rebalancer: Rebalancer, group: ClassicGroup, member_ids: list[str]) -> Iterator[None]:
+    first: Member | None = None
+    for place, member_id in enumerate(member_ids):
+        if place and place % LEFT_AT_ONCE == 0:
+            yield
+        first = first or group.members.get(member_id)
         rebalancer.remove_member(group, member_id)
-    rebalancer.members_removed(group, "a member left", left[0] if left else None)
+    rebalancer.members_removed(group, "a member left", first)

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, Final
 
 from kafka_cy.base.slices import in_work
+from kafka_cy.coordinator.classic.leave import LEFT_AT_ONCE
 from kafka_cy.coordinator.classic.protocols import CONSUMER_PROTOCOL_TYPE
 from kafka_cy.coordinator.classic.requests import JoinRequest, SyncRequest
 from kafka_cy.coordinator.classic.responses import join_error, sync_error
@@ -218,16 +219,18 @@ class ClassicMembers:
 
         A task for slices, or for `at_once`.
         """
-        leaving, response = self.leaving(group, named_members)
+        leaving, response = yield from self.leaving(group, named_members)
         return (yield from self.removal.steps(groups, group, leaving, "it left with LeaveGroup", response))
 
     def leaving(
         self, group: ConsumerGroup, named_members: Named
-    ) -> tuple[list[ConsumerMember], list[dict[str, Any]]]:
-        """The members that these pairs name, and the entries of the response."""
+    ) -> Generator[object, None, tuple[list[ConsumerMember], list[dict[str, Any]]]]:
+        """The members that these pairs name, and the entries of the response. A task for slices, or for `at_once`."""
         response: list[dict[str, Any]] = []
         leaving: dict[str, ConsumerMember] = {}
-        for member_id, instance_id in named_members:
+        for place, (member_id, instance_id) in enumerate(named_members):
+            if place and place % LEFT_AT_ONCE == 0:
+                yield None
             code = ErrorCode.NONE
             try:
                 if instance_id is None:

@@ -11,7 +11,9 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from functools import partial
 from typing import Any, ClassVar
 
+from kafka_cy.base.slices import at_once
 from kafka_cy.coordinator.classic.group import ClassicGroup
+from kafka_cy.coordinator.classic.leave import LEFT_AT_ONCE
 from kafka_cy.coordinator.classic.rebalance import Rebalancer
 from kafka_cy.coordinator.classic.requests import JoinRequest, SyncRequest
 from kafka_cy.coordinator.consumer.classic_members import ClassicMembers, Named, names_at_most
@@ -111,11 +113,11 @@ class ConsumerGroups(ModernGroups):
         return member is not None and sum(map(len, member.assigned.values())) + len(member.assigned) > LONG_HEARTBEAT
 
     def leaves_long(self, group_id: str, members: Named) -> bool:
-        """Whether LeaveGroup takes long."""
+        """Whether LeaveGroup takes long, whatever the kind of the group."""
         group = self._find(group_id)
-        if group is None:
-            return False
-        leaving, _ = self.classic_members.leaving(group, members)
+        if group is None or len(members) > LEFT_AT_ONCE:
+            return len(members) > LEFT_AT_ONCE
+        leaving, _ = at_once(self.classic_members.leaving(group, members))
         return self._is_much(group_id, [(SESSION, each.member_id) for each in leaving])
 
     def _size(self, request: HeartbeatRequest) -> int:

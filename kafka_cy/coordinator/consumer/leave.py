@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from functools import partial
 from typing import TypeVar
 
+from kafka_cy.coordinator.classic.leave import LEFT_AT_ONCE
 from kafka_cy.coordinator.consumer.context import ConsumerContext
 from kafka_cy.coordinator.consumer.downgrade import PIECE_MEMBERS, Downgrade
 from kafka_cy.coordinator.consumer.group import ConsumerGroup
@@ -46,7 +47,9 @@ class MemberRemoval:
             except GroupError as error:  # a classic member's bytes are malformed: the group stays as it is
                 self.context.lines.not_converted(group.group_id, error.message)
         records: list[Record] = []
-        for member in members:
+        for place, member in enumerate(members):
+            if place and place % LEFT_AT_ONCE == 0:
+                yield None
             records += removal_records(group.group_id, member.member_id)
         unused: dict[str, Regex | None] = dict.fromkeys(group.subscriptions.unused_regexes(members))
         records += [(RegexKey(group.group_id, regex), None) for regex in unused]
@@ -54,7 +57,7 @@ class MemberRemoval:
         names = yield from group.subscriptions.names_after_steps(gone, unused)
         value = StoredGroup(group.epoch + 1, (yield from self.context.topics.group_hash_steps(names)))
         records.append((GroupKey(group.group_id), value))
-        return CoordinatorResult(records, response, partial(self._removed, group, members, reason))
+        return CoordinatorResult(records, response, apply_steps=partial(self._removed, group, members, reason))
 
     def is_long(self, group: ConsumerGroup | None, members: list[ConsumerMember]) -> bool:
         """Whether it takes long though these members are few: many others become members of a classic group."""
@@ -66,8 +69,10 @@ class MemberRemoval:
             return False
         return self.downgrade.is_due_after_replacement(group, static)
 
-    def _removed(self, group: ConsumerGroup, members: list[ConsumerMember], reason: str) -> None:
-        for member in members:
+    def _removed(self, group: ConsumerGroup, members: list[ConsumerMember], reason: str) -> Iterator[None]:
+        for place, member in enumerate(members):
+            if place and place % LEFT_AT_ONCE == 0:
+                yield
             self.context.forget_member(group, member.member_id)
             self.context.lines.left(group.group_id, member, reason)
         self.context.count(group)

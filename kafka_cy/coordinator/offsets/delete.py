@@ -6,37 +6,52 @@ import uuid
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
+from typing import Final
 
 from kafka_cy.base.slices import in_work
 from kafka_cy.coordinator.group import Group, committed_partitions, offset_tombstones, pending_partitions
 from kafka_cy.coordinator.offsets.commit import PartitionErrors, Response
 from kafka_cy.coordinator.offsets.pending import PendingOffsets
 from kafka_cy.coordinator.offsets.pieces import Piece
-from kafka_cy.coordinator.records import OffsetKey
+from kafka_cy.coordinator.records import OffsetKey, Record
 from kafka_cy.coordinator.runtime.result import CoordinatorResult
 from kafka_cy.protocol.errors import ErrorCode
 
+DELETED_AT_ONCE: Final = 200  # offsets that are looked at, or removed, in one step, in less than a millisecond
+
 
 def delete_offsets(
-    group: Group | None, partitions: Sequence[tuple[str, int]]
-) -> Generator[None, None, CoordinatorResult[Response]]:
-    """OffsetDelete: offsets of topics that a member reads stay (GROUP_SUBSCRIBED_TO_TOPIC). A task for slices."""
+    group: Group | None, partitions: Sequence[tuple[str, int]], size: int
+) -> Generator[object, None, CoordinatorResult[Response]]:
+    """OffsetDelete: offsets of topics that a member reads stay (GROUP_SUBSCRIBED_TO_TOPIC).
+
+    One batch removes the others. If there are more of them than `size`, there are several batches: it has to be a long operation.
+    """
     if group is None:
         return CoordinatorResult(response=(ErrorCode.GROUP_ID_NOT_FOUND, {}))
     error = group.validate_offset_delete()
     if error:
         return CoordinatorResult(response=(error, {}))
     errors: PartitionErrors = {}
-    doomed: dict[tuple[str, int], None] = {}
-    unread = yield from group.unread_topics(topic for topic, _ in partitions)
-    for topic, partition in partitions:
-        if topic not in unread:
-            errors[topic, partition] = ErrorCode.GROUP_SUBSCRIBED_TO_TOPIC
+    records: list[Record] = []
+    topics: dict[str, None] = {}
+    for place, (topic, _) in enumerate(partitions):
+        if place and place % DELETED_AT_ONCE == 0:
+            yield None
+        topics[topic] = None
+    unread = yield from group.unread_topics(topics)
+    for place, each in enumerate(partitions):
+        if place and place % DELETED_AT_ONCE == 0:
+            yield None
+        if each in errors:
             continue
-        errors[topic, partition] = ErrorCode.NONE
-        if group.offsets.find(topic, partition) is not None or group.is_pending(topic, partition):
-            doomed[topic, partition] = None
-    return CoordinatorResult(offset_tombstones(group.group_id, doomed), (ErrorCode.NONE, errors))
+        errors[each] = ErrorCode.NONE if each[0] in unread else ErrorCode.GROUP_SUBSCRIBED_TO_TOPIC
+        if not errors[each] and (group.offsets.find(*each) is not None or group.is_pending(*each)):
+            records += offset_tombstones(group.group_id, (each,))
+    while len(records) > size:
+        yield CoordinatorResult(records[-size:])
+        del records[-size:]
+    return CoordinatorResult(records, (ErrorCode.NONE, errors))
 
 
 def has_few_offsets(group: Group, few: int) -> bool:

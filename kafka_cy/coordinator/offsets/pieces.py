@@ -10,10 +10,15 @@ TOMBSTONE_BYTES: Final = 300  # of an offset's tombstone in a batch, besides the
 Piece = Sequence[tuple[str, int]]  # (topic, partition) pairs
 
 
-def piece_size(group_id: str, batch_bytes_max: int) -> int:
-    """How many offsets of the group one batch removes. Their tombstones take a half of it at most: those of the group fit, too."""
+def tombstones_max(group_id: str, batch_bytes_max: int) -> int:
+    """How many offsets of the group one batch can remove. Their tombstones take a half of it: those of the group fit, too."""
     id_bytes = len(group_id) * (1 if group_id.isascii() else 4)
-    return max(1, min(PIECE_OFFSETS_MAX, batch_bytes_max // 2 // (id_bytes + TOMBSTONE_BYTES)))
+    return max(1, batch_bytes_max // 2 // (id_bytes + TOMBSTONE_BYTES))
+
+
+def piece_size(group_id: str, batch_bytes_max: int) -> int:
+    """How many offsets of the group one batch removes when others have their turn between two batches."""
+    return min(PIECE_OFFSETS_MAX, tombstones_max(group_id, batch_bytes_max))
 
 
 def pieces_of(partitions: Iterable[tuple[str, int]], size: int) -> Iterator[Piece]:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from kafka_cy.base.slices import Work
+from kafka_cy.base.slices import OVER, Work
 from kafka_cy.coordinator.runtime.lines import Lines, Place
 from kafka_cy.coordinator.runtime.result import CoordinatorResult
 from kafka_cy.coordinator.runtime.shard import AppendFailed, S, Shard
@@ -234,7 +234,23 @@ class LongOperations(Generic[S]):
                 return error
         if result.apply is not None and not self._runtime.run_change(key, result.apply):
             return ErrorCode.UNKNOWN_SERVER_ERROR
+        if result.apply_steps is not None and not (yield from self._apply_steps(key, result.apply_steps())):
+            return ErrorCode.UNKNOWN_SERVER_ERROR
         return ErrorCode.NONE
+
+    def _apply_steps(self, key: str, steps: Iterator[object]) -> Generator[object, None, bool]:
+        """Change the soft state in steps. False: there was a fault in one, and the soft state has begun anew."""
+        is_over = False
+
+        def step() -> None:
+            nonlocal is_over
+            is_over = next(steps, OVER) is OVER
+
+        while self._runtime.run_change(key, step):
+            if is_over:
+                return True
+            yield None
+        return False
 
     def _store(self, shard: Shard[S], key: str, result: CoordinatorResult[Any]) -> Generator[object, None, ErrorCode]:
         """Append the records and replay them."""

@@ -16,13 +16,14 @@ class CoordinatorResult(Generic[R]):
 
     `records` change the replicated state: the runtime appends them as one batch and then replays them. `response` leaves
     when they are stored; None means that the operation has kept the request and responds later. `apply` changes the soft
-    state (timers, waiting requests) and runs after the replay. `failed` runs instead of it when the append fails, or when
-    the partition is lost before all is replayed.
+    state (timers, waiting requests) and runs after the replay. `apply_steps` comes after it: a task for slices that changes
+    the soft state of many. `failed` runs instead of both when the append fails, or when the partition is lost before all is
+    replayed.
     `producer` is the (producer id, epoch) in whose transaction the records are; they count from its commit on.
     `batch` is the batch of the records, if it was made before.
     """
 
-    __slots__ = ("apply", "batch", "failed", "producer", "records", "response")
+    __slots__ = ("apply", "apply_steps", "batch", "failed", "producer", "records", "response")
 
     def __init__(
         self,
@@ -32,11 +33,13 @@ class CoordinatorResult(Generic[R]):
         failed: Callable[[ErrorCode], object] | None = None,
         producer: tuple[int, int] | None = None,
         batch: bytes | None = None,
+        apply_steps: Callable[[], Iterator[object]] | None = None,
     ) -> None:
         self.records = records
         self.batch = batch
         self.response = response
         self.apply = apply
+        self.apply_steps = apply_steps
         self.failed = failed
         self.producer = producer
 

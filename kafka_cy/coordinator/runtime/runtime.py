@@ -232,6 +232,8 @@ class CoordinatorRuntime(Shards[S]):
                 return error, None
         if result.apply is not None and not self.run_change(key, result.apply):
             return ErrorCode.UNKNOWN_SERVER_ERROR, None
+        if result.apply_steps is not None and not self.run_change(key, partial(_do_all, result.apply_steps)):
+            return ErrorCode.UNKNOWN_SERVER_ERROR, None
         return NONE, result.response
 
     def operation_failed(self, key: str, fault: Exception) -> tuple[ErrorCode, None]:
@@ -382,3 +384,8 @@ class CoordinatorRuntime(Shards[S]):
                 self.run_change(key, timer.run)
             finally:
                 self.release(shard, key)
+
+
+def _do_all(steps: Callable[[], Iterable[object]]) -> None:
+    for _ in steps():
+        pass
