@@ -10,6 +10,7 @@ from kafka_cy.storage.transaction_index cimport TransactionIndex
 # Functions return 0 or an errno.
 # Re-scan segments[first:].
 cdef int recover_from(Log* log, Listing* listing, int32_t first) noexcept nogil
+# Re-scan one pinned segment. What follows its last good batch in the file is for the caller to cut off (`was_cut`).
 cdef int rebuild_segment(
     Log* log, Segment* segment, int64_t offset_limit, Listing* listing, TransactionIndex* aborted, LeaderEpochs* epochs,
     int64_t* end_offset, bint* was_cut

@@ -2,12 +2,13 @@
 from libc.stdint cimport int32_t, int64_t
 
 from kafka_cy.base.atomics cimport atomic_store_i32
-from kafka_cy.base.posix cimport ENOENT, ENOMEM, O_RDONLY, close
+from kafka_cy.base.posix cimport ENOENT, ENOMEM, O_RDONLY, close, cut_file
 from kafka_cy.records.batch cimport LOG_OVERHEAD, BatchHeader
 from kafka_cy.storage.batch_cursor cimport BatchCursor, cursor_header, cursor_init
 from kafka_cy.storage.leader_epochs cimport LeaderEpochs, epochs_assign, epochs_latest, epochs_truncate_end
 from kafka_cy.storage.log_epochs cimport write_epochs
 from kafka_cy.storage.log_files cimport Listing, retire_segment, snapshot_floor, snapshots_delete_above
+from kafka_cy.storage.log_flush cimport log_sync_names
 from kafka_cy.storage.log_folder cimport open_in_folder
 from kafka_cy.storage.log_struct cimport Log, log_config, segment_floor
 from kafka_cy.storage.segment cimport Segment, segment_pin, segment_size, segment_unpin, segment_unref
@@ -28,6 +29,8 @@ cdef int recover_from(Log* log, Listing* listing, int32_t first) noexcept nogil:
     epochs_truncate_end(&log.epochs, end_offset)
     transactions_truncate_end(&log.aborted, end_offset)
     failed = snapshots_delete_above(log.folder.name, end_offset)
+    if listing.snapshots_count > 0 and listing.snapshots[listing.snapshots_count - 1] > end_offset:
+        atomic_store_i32(&log.names_unsynced, 1)    # a power cut that brings one back could follow other records
     while not failed and i < log.segments_count and not was_cut:
         segment = log.segments[i]
         failed = segment_pin(segment)
@@ -46,15 +49,39 @@ cdef int recover_from(Log* log, Listing* listing, int32_t first) noexcept nogil:
         i += 1
     if failed:
         return failed           # a read or write error drops nothing
-    while log.segments_count > i:
+    failed = drop_segments(log, i)
+    if not failed and was_cut:
+        failed = cut_torn(log.segments[i - 1])
+    if failed:
+        return failed
+    epochs_truncate_end(&log.epochs, end_offset)
+    log.end_offset = end_offset
+    return 0
+
+
+cdef int drop_segments(Log* log, int32_t kept) noexcept nogil:
+    """Those after a torn one, the last one first, and before the torn one is cut: once it is whole, the next start would take the
+    later ones for the rest of the log. A power cut must not bring them back either."""
+    cdef int failed
+    if log.segments_count == kept:
+        return 0
+    while log.segments_count > kept:
         failed = retire_segment(log.segments[log.segments_count - 1])
         if failed:
             return failed
         log.segments_count -= 1
         segment_unref(log.segments[log.segments_count])
-    epochs_truncate_end(&log.epochs, end_offset)
-    log.end_offset = end_offset
-    return 0
+    atomic_store_i32(&log.names_unsynced, 1)
+    return log_sync_names(log)
+
+
+cdef int cut_torn(Segment* segment) noexcept nogil:
+    """The file ends where the segment does."""
+    cdef int failed = segment_pin(segment)
+    if not failed:
+        failed = cut_file(segment.fd, segment.size)
+        segment_unpin(segment)
+    return failed
 
 
 cdef int rebuild_segment(

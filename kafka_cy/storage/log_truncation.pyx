@@ -13,7 +13,7 @@ from kafka_cy.storage.leader_epochs cimport LeaderEpochs, epochs_copy, epochs_fr
 from kafka_cy.storage.log_epochs cimport write_epochs
 from kafka_cy.storage.log_failure cimport fail_log, fail_log_half_done
 from kafka_cy.storage.log_files cimport Listing, listing_free, listing_look, retire_segment, snapshots_delete_above
-from kafka_cy.storage.log_flush cimport settle_rolled
+from kafka_cy.storage.log_flush cimport log_sync_names, settle_rolled
 from kafka_cy.storage.log_recovery cimport rebuild_segment
 from kafka_cy.storage.log_segments cimport new_active, release_segments
 from kafka_cy.storage.log_struct cimport Log, log_check_state, segment_floor
@@ -147,6 +147,8 @@ cdef int cut_segment(Log* log, Segment* segment, int32_t kept, int64_t offset, i
     atomic_store_i32(&log.names_unsynced, 1)    # a segment that a power cut brings back would follow later appends
     if not failed:
         failed = snapshots_delete_above(log.folder.name, offset)
+    if not failed and kept + 1 < log.segments_count:
+        failed = log_sync_names(log)            # or, if the power goes before the next flush, a gap
     if not failed and position < segment.size:
         failed = cut_file(segment.fd, position)
         segment.size = position
@@ -189,6 +191,8 @@ cdef int scan_cut(Log* log, Segment* segment, int64_t offset, TransactionIndex* 
         failed = ENOMEM
     if not failed:
         failed = rebuild_segment(log, segment, offset, &listing, aborted, epochs, &unused, &was_cut)
+    if not failed and was_cut:
+        failed = cut_file(segment.fd, segment.size)
     listing_free(&listing)
     return failed
 

@@ -8,9 +8,9 @@ from kafka_cy.storage.segment cimport Segment
 from kafka_cy.storage.transaction_index cimport TransactionIndex
 
 # Check every batch of a pinned segment, rebuild its indexes in memory, record producers, epochs, aborted transactions.
-# `end_offset` is the offset after the last good batch; the file is cut after it. A batch is good if its checksum is
-# right and its offsets follow those before it, within [offset_min, offset_limit): the checksum does not cover the base
-# offset.
+# `end_offset` is the offset after the last good batch. The segment ends with it; what follows in the file is for the caller to
+# cut off (`was_cut`). A batch is good if its checksum is right and its offsets follow those before it, within
+# [offset_min, offset_limit): the checksum does not cover the base offset.
 cdef int recover_segment(
     Segment* segment, int64_t offset_min, int64_t offset_limit, int32_t index_interval_bytes, ProducerState* producers,
     TransactionIndex* aborted, LeaderEpochs* epochs, int64_t* end_offset, bint* was_cut

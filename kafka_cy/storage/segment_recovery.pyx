@@ -2,7 +2,7 @@
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.stdlib cimport free, realloc
 
-from kafka_cy.base.posix cimport EIO, ENOMEM, cut_file, read_some
+from kafka_cy.base.posix cimport EIO, ENOMEM, read_some
 from kafka_cy.records.batch cimport ATTRIBUTE_CONTROL, BATCH_OK, LOG_OVERHEAD, BatchHeader, batch_crc_matches
 from kafka_cy.records.legacy cimport LegacyMessage, legacy_crc_matches, legacy_message_read
 from kafka_cy.storage.batch_cursor cimport BatchCursor, cursor_header, cursor_init, records_timestamp
@@ -53,11 +53,8 @@ cdef int recover_segment(
         return failed if failed else -there
     end_offset[0] = next_offset
     was_cut[0] = position < segment.size
-    if was_cut[0]:
-        failed = cut_file(segment.fd, position)
-        if not failed:
-            segment.size = position
-    return failed
+    segment.size = position
+    return 0
 
 
 cdef int recover_batch(
