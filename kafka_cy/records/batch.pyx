@@ -192,7 +192,7 @@ cdef int batch_find_timestamp(
         )
     if found:
         return -found
-    if header.attributes & ATTRIBUTE_CONTROL or header.max_timestamp < target_ms:
+    if header.max_timestamp < target_ms:
         return 0
     unpacked = codecs_unpacked(codecs, unpacked_bytes_max)
     found = find_in_records(codecs, data, &header, target_ms, min_offset, unpacked, offset, timestamp_ms)

@@ -9,7 +9,7 @@ import pytest
 
 from kafka_cy.records import Record, build_batch
 from kafka_cy.storage.log import PartitionLog
-from tests.storage.batches import batch
+from tests.storage.batches import TRANSACTIONAL, batch, marker
 
 
 def times(*timestamps: int, compression: str = "none") -> bytes:
@@ -42,6 +42,21 @@ def test_a_deleted_record_of_the_first_batch_had_the_largest(tmp_path: Path, com
     assert log.max_timestamp() == (3, 6, 0)
     log.delete_records(4)
     assert log.max_timestamp() == (4, 3, 0)
+
+
+@pytest.mark.parametrize("roll", [False, True])
+def test_a_marker_counts_like_a_record(tmp_path: Path, roll: bool) -> None:
+    """As in Kafka, by which a look-up by time finds control records, too (FileRecords.searchForTimestamp, offsetOfMaxTimestamp)."""
+    log = PartitionLog(str(tmp_path), clean=True)
+    log.append(batch(2, attributes=TRANSACTIONAL, producer_id=7, producer_epoch=0, base_sequence=0, timestamp_ms=1000))
+    log.append(marker(7, 0, commit=True, timestamp_ms=5000))
+    log.append(batch(1, timestamp_ms=3000))
+    if roll:
+        log.roll()
+    assert log.max_timestamp() == (2, 5000, 0)
+    assert log.offset_for_timestamp(1002) == (2, 5000, 0)
+    log.delete_records(3)
+    assert log.max_timestamp() == (3, 3000, 0)
 
 
 @pytest.mark.parametrize("seed", range(10))
