@@ -12,7 +12,7 @@ from kafka_cy.base.posix cimport (
 )
 from kafka_cy.storage.log_failure cimport fail_log, fail_log_half_done
 from kafka_cy.storage.log_files cimport retire_segment
-from kafka_cy.storage.log_flush cimport settle_rolled
+from kafka_cy.storage.log_flush cimport log_sync_names, settle_rolled
 from kafka_cy.storage.log_folder cimport LogFolder, folder_name, rename_in_folder
 from kafka_cy.storage.log_producers cimport unlink_snapshot
 from kafka_cy.storage.log_segments cimport log_closed_segments
@@ -224,11 +224,17 @@ cdef int name_swap(Log* log, const CleanedSegment* cleaned) noexcept nogil:
 
 
 cdef int unlink_swapped_indexes(Log* log, int64_t base_offset) noexcept nogil:
-    """The next start would put them in the place of the indexes of the segment that stays. 0 or an errno."""
+    """The next start would put them in the place of the indexes of the segment that stays, also if a power cut brings them back
+    when the .log.cleaned is gone. 0 or an errno."""
     cdef int failed = unlink_in_folder(&log.folder, base_offset, b".index.swap")
     if not failed:
         failed = unlink_in_folder(&log.folder, base_offset, b".timeindex.swap")
-    return failed if failed else unlink_in_folder(&log.folder, base_offset, b".txnindex.swap")
+    if not failed:
+        failed = unlink_in_folder(&log.folder, base_offset, b".txnindex.swap")
+    if not failed:
+        atomic_store_i32(&log.names_unsynced, 1)
+        failed = log_sync_names(log)
+    return failed
 
 
 cdef int unlink_in_folder(const LogFolder* folder, int64_t base_offset, const char* suffix) noexcept nogil:

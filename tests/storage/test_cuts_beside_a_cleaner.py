@@ -103,6 +103,26 @@ def test_a_swap_that_cannot_begin_and_stays_takes_the_log_offline(tmp_path: Path
     assert not blocking.exists()
 
 
+def test_an_index_of_a_swap_that_cannot_begin_does_not_come_back(tmp_path: Path) -> None:
+    """Its removal is on disk before the .log.cleaned goes, which tells a start that it counts for nothing."""
+    code = """
+from kafka_cy.storage.cleaner import clean
+from tests.storage.test_cleaner import CONFIG, keyed
+log = PartitionLog(folder, CONFIG, clean=True)
+for i in range(6):
+    log.append(keyed(("k", f"{i}"), (f"once{i}", "y")))
+    log.roll()
+log.flush()
+os.mkdir(f"{folder}/{0:020d}.log.swap")
+disk.fail("fsync", 5, 2)      # after those of the two indexes
+try:
+    clean(log)
+except StorageFailure:
+    print(log.offline, os.path.exists(f"{folder}/{0:020d}.log.cleaned"))
+"""
+    assert run_with_failing_disk(tmp_path, code) == ["True", "True"]
+
+
 def test_a_swap_that_a_start_cannot_finish(tmp_path: Path) -> None:
     make(tmp_path).close()
     (tmp_path / f"{3:020d}.timeindex").mkdir()
