@@ -58,7 +58,8 @@ class HostedLogs:
         self.failed_dirs: list[LogDir] = []  # offline since the start; still locked because their logs are still open
         self.stale: set[Key] = set()  # checkpoints that still have offsets of deleted or set-aside partitions
         self.unsynced: set[str] = set()  # log directories with renamed folders since their last fsync
-        self.removals: list[tuple[float, str]] = []  # (due time, folder to remove, or folder with .deleted files)
+        self.removals: dict[str, float] = {}  # folders to remove, or with .deleted files: when that is due
+        self.next_removal = float("inf")  # none of them is due before; they are not looked at until then
         self.compacted = CompactedLogs(cleaner_config)
         self.on_offline = on_offline
         self.warn = warn if warn is not None else _warn_on_stderr
@@ -154,15 +155,42 @@ class HostedLogs:
             return [partition for key, partition in self.partitions.items() if self.dir_of[key] in self.dirs]
 
     def remove_later(self, folder: str, delay_ms: int) -> None:
-        """Let the log manager's thread remove a renamed folder, or the `.deleted` files in a partition's folder."""
+        """Let the log manager's thread remove a renamed folder, or the `.deleted` files in a partition's folder.
+
+        For the same folder the latest time counts, so that no file goes too early.
+        """
+        due_s = time.monotonic() + delay_ms / 1000
         with self.mutex:
-            self.removals.append((time.monotonic() + delay_ms / 1000, folder))
+            self.removals[folder] = max(due_s, self.removals.get(folder, due_s))
+            self.next_removal = min(self.next_removal, due_s)
         self.wake.set()
+
+    def remove_deleted_later(self, log: PartitionLog, topic: str) -> None:
+        """Let the files of the log's removed segments go later, if there are any."""
+        folder = log.directory
+        try:
+            has_deleted = any(name.endswith(".deleted") for name in os.listdir(folder))  # noqa: PTH208 (start time)
+        except OSError:
+            return  # the log was deleted meanwhile, or its directory failed
+        if has_deleted:
+            self.remove_later(folder, self.delete_delay_ms(topic))
+
+    def take_due_removals(self) -> list[str]:
+        """The folders whose time has come; they are forgotten."""
+        now_s = time.monotonic()
+        with self.mutex:
+            if now_s < self.next_removal:
+                return []
+            due = [folder for folder, due_s in self.removals.items() if due_s <= now_s]
+            for folder in due:
+                del self.removals[folder]
+            self.next_removal = min(self.removals.values(), default=float("inf"))
+        return due
 
     def cut(self, partition: HostedPartition, offset: int, *, fully: bool = False) -> None:
         """Cut a partition's log, with `cutting`; the files of its removed segments go later."""
         partition.truncate_fully(offset) if fully else partition.truncate_to(offset)
-        self.remove_later(partition.log.directory, self.delete_delay_ms(partition.topic))
+        self.remove_deleted_later(partition.log, partition.topic)
 
     def sync_directories(self) -> None:
         """Make renamed folders durable; a directory where this fails goes offline."""

@@ -172,6 +172,7 @@ class LogMoves:
                 self._hosted.arriving.pop(key, None)
                 self._hosted.stale.add(key)  # one of the two directories has offsets that must not come back
         self._hosted.info("a partition was moved to another log directory", topic=key[0], partition=key[1], log_dir=path)
+        self._hosted.remove_deleted_later(target, key[0])  # the copy began anew where the source does
         self._retire_source(key, path, source, target, earlier)
 
     def _put_in_place(self, partition: HostedPartition, key: Key, path: str, target: PartitionLog) -> None:

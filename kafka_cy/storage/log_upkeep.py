@@ -148,9 +148,10 @@ class LogUpkeep:
         hosted.wake.clear()
 
     def _pause_s(self) -> float:
-        due = min(self._next_retention, self._next_producers_check, self._next_checkpoint, self._next_high_watermarks)
-        with self._hosted.mutex:
-            due = min([due, *(removal[0] for removal in self._hosted.removals)])
+        due = min(
+            self._next_retention, self._next_producers_check, self._next_checkpoint, self._next_high_watermarks,
+            self._hosted.next_removal,
+        )  # fmt: skip
         return max(0.0, min(due - time.monotonic(), self._hosted.shortest_flush_ms() / 2000, PAUSE_MAX_S))
 
     def _roll_recovered(self) -> None:
@@ -217,11 +218,7 @@ class LogUpkeep:
             self._hosted.write_high_watermarks()
 
     def _run_removals(self) -> None:
-        hosted, now = self._hosted, time.monotonic()
-        with hosted.mutex:
-            due = [folder for when, folder in hosted.removals if when <= now]
-            hosted.removals = [removal for removal in hosted.removals if removal[0] > now]
-        for folder in due:
+        for folder in self._hosted.take_due_removals():
             if folder.endswith(("-delete", "-future")):
                 remove_tree(folder)
             else:

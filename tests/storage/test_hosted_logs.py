@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from kafka_cy.storage.log_manager import LogManager
+from tests.storage.batches import batch
 from tests.waiting import wait_until
 
 TOPIC_ID = bytes(range(16))
@@ -79,3 +80,39 @@ def test_new_partitions_go_to_the_directory_with_the_fewest(logs: LogManager) ->
     assert sizes() == [2, 2, 2]
     logs.create("t", 8, TOPIC_ID, {})
     assert sorted(sizes()) == [2, 2, 3]
+
+
+def test_a_cut_without_removed_segments_has_nothing_to_remove_later(logs: LogManager) -> None:
+    hosted = logs._hosted
+    hosted.set_config("t", {**CONFIG, "file.delete.delay.ms": 3_600_000})
+    partition = logs.create("t", 0, TOPIC_ID)
+    for _ in range(8):
+        partition.append(batch())
+    logs.truncate_to("t", 0, 7)
+    logs.truncate_to("t", 0, 6)
+    assert not hosted.removals
+    due: list[float] = []
+    for offset in (5, 3):
+        partition.log.roll()
+        partition.append(batch())
+        logs.truncate_to("t", 0, offset)
+        assert list(hosted.removals) == [partition.log.directory]
+        due += hosted.removals.values()
+    assert due[0] < due[1], "the latest time counts"
+    logs.cut([(("t", 0), 9, True)])
+    assert list(hosted.removals) == [partition.log.directory]
+
+
+def test_removals_that_are_not_due_are_not_looked_at(logs: LogManager) -> None:
+    hosted = logs._hosted
+    with hosted.mutex:  # the log manager's thread does not take them
+        for i in range(20):
+            hosted.remove_later(f"/nowhere/{i}-delete", 3_600_000)
+        hosted.removals = CountedTable(hosted.removals)
+        CountedTable.visited = 0
+        assert hosted.take_due_removals() == [] and logs._upkeep._pause_s() > 0
+        assert CountedTable.visited == 0
+        hosted.remove_later("/nowhere/due-delete", 0)
+        assert hosted.take_due_removals() == ["/nowhere/due-delete"]
+        assert hosted.next_removal == min(hosted.removals.values())
+        hosted.removals.clear()

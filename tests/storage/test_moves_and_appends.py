@@ -11,6 +11,7 @@ from kafka_cy.storage.log import PartitionLog, StorageFailure
 from tests.storage.batches import batch
 from tests.storage.moves import wait_for_moves
 from tests.storage.test_moves import written
+from tests.waiting import wait_until
 
 
 def test_the_copy_is_on_disk_before_appends_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,4 +38,15 @@ def test_the_copy_is_on_disk_before_appends_are_refused(tmp_path: Path, monkeypa
     wait_for_moves(logs)
     assert flushes == [(True, 10), (False, 1)]
     assert partition.log.directory == f"{tmp_path}/d2/t-0" and partition.log_end_offset == 11
+    logs.shutdown()
+
+
+def test_the_file_with_which_a_copy_began_is_removed(tmp_path: Path) -> None:
+    """Its log begins anew where the source does."""
+    logs = written(tmp_path)
+    logs.partitions["t", 0].delete_records(5)
+    logs.move("t", 0, str(tmp_path / "d2"))
+    wait_for_moves(logs)
+    wait_until(lambda: not list((tmp_path / "d2/t-0").glob("*.deleted")), "the removal")
+    assert (tmp_path / f"d2/t-0/{5:020d}.log").exists()
     logs.shutdown()

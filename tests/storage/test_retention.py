@@ -210,8 +210,8 @@ def test_deleted_files_go_after_the_delay(tmp_path: Path) -> None:
     assert len(list(folder.glob("*.log.deleted"))) == 3
     assert reader
     with hosted.mutex:
-        assert {path for due_s, path in hosted.removals if due_s > time.monotonic() + HOUR_MS / 2000} == {str(folder)}
-        hosted.removals = [(0.0, path) for _, path in hosted.removals]  # an hour later
+        assert {path for path, due_s in hosted.removals.items() if due_s > time.monotonic() + HOUR_MS / 2000} == {str(folder)}
+        hosted.removals[str(folder)] = hosted.next_removal = 0.0  # an hour later
     hosted.wake.set()
     wait_until(lambda: not list(folder.glob("*.deleted")), "removal of the files")
     assert suffixes(folder, ".log") == [6]
