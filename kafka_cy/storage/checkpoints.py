@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 RECOVERY_POINTS = "recovery-point-offset-checkpoint"
 LOG_STARTS = "log-start-offset-checkpoint"
@@ -40,19 +41,22 @@ def write_offsets(path: str, offsets: dict[tuple[str, int], int]) -> None:
     write_file(path, f"0\n{len(lines)}\n{''.join(lines)}")
 
 
-def read_offsets(path: str) -> dict[tuple[str, int], int]:
-    """Return {(topic, partition): offset}; empty for a missing or damaged file (checkpoints only save work)."""
+def read_offsets(path: str, damaged: Callable[[str], object] = lambda why: None) -> dict[tuple[str, int], int]:
+    """Return {(topic, partition): offset}; empty for a missing file, and for a damaged one, of which `damaged(why)` is told."""
     try:
         with open(path, encoding="utf-8") as file:
             lines = file.read().split("\n")
         if lines[0] != "0":
-            return {}
+            raise ValueError(f"unknown version {lines[0][:20]!r}")
         found: dict[tuple[str, int], int] = {}
         for line in lines[2 : 2 + int(lines[1])]:
             topic, index, offset = line.split(" ")
             found[topic, int(index)] = int(offset)
         return found
-    except (OSError, ValueError, IndexError):
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, IndexError) as error:
+        damaged(str(error))
         return {}
 
 

@@ -1,14 +1,15 @@
 """Which leader epoch wrote which offsets (Kafka's LeaderEpochFileCache)."""
 from libc.errno cimport errno
 from libc.stdint cimport int32_t, int64_t
-from libc.stdio cimport FILE, fclose, fopen, fscanf, snprintf
+from libc.stdio cimport FILE, fclose, ferror, fopen, fscanf, snprintf
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memmove
 
 from kafka_cy.base.posix cimport (
-    EINVAL, ENOENT, ENOMEM, O_CREAT, O_RDWR, O_TRUNC, PATH_BYTES_MAX, close, join_path, sync_data, write_whole,
+    EINVAL, EIO, ENOENT, ENOMEM, O_CREAT, O_RDWR, O_TRUNC, PATH_BYTES_MAX, close, join_path, sync_data, write_whole,
 )
 from kafka_cy.base.posix_folder cimport open_at, rename_at
+from kafka_cy.storage.segment cimport segments_give_way
 
 cdef enum:
     LINE_BYTES_MAX = 40         # an epoch, a space, an offset, a line feed
@@ -145,6 +146,8 @@ cdef int epochs_read(LeaderEpochs* epochs, const char* directory) noexcept nogil
     epochs.count = 0
     join_path(path, PATH_BYTES_MAX, directory, b"leader-epoch-checkpoint")
     file = fopen(path, b"re")
+    while file == NULL and segments_give_way(errno):
+        file = fopen(path, b"re")
     if file == NULL:
         return 0 if errno == ENOENT else errno
     if fscanf(file, b"%d %d", &version, &count) != 2 or version != 0 or count < 0:
@@ -155,6 +158,8 @@ cdef int epochs_read(LeaderEpochs* epochs, const char* directory) noexcept nogil
         elif epochs_assign(epochs, epoch, start_offset) < 0:
             failed = ENOMEM
         count -= 1
+    if failed == EINVAL and ferror(file):
+        failed = EIO
     fclose(file)
     epochs.dirty = False
     return failed

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-CUT_LOGS_MAX: Final = 20  # that are named; all of them count in the result
+CUT_LOGS_MAX: Final = 20  # that are named, and as many repaired ones; all of them count in the result
 PROGRESS_EVERY_S: Final = 10.0
 SUFFIX: Final = ".log"
 
@@ -31,6 +31,7 @@ class LoadReport:
         self._read_bytes = 0
         self._cut_logs = 0
         self._cut_bytes = 0
+        self._repaired_logs = 0
 
     def opened(self) -> None:
         """A log was opened."""
@@ -58,6 +59,14 @@ class LoadReport:
                 "the end of a log was torn or broken and was cut off", folder=folder, bytes=cut, end_offset=log.log_end_offset
             )
 
+    def repaired(self, folder: str, repairs: dict[str, int]) -> None:
+        """Files of a log were broken, and were made anew or left out; `repairs` are their numbers."""
+        with self._mutex:
+            self._repaired_logs += 1
+            tell = self._repaired_logs <= CUT_LOGS_MAX
+        if tell:
+            self._warn("broken files of a log were made anew, or left out", folder=folder, **repairs)
+
     def finish(self) -> None:
         """All logs are open."""
         if not self._logs:
@@ -66,6 +75,8 @@ class LoadReport:
         if self._recovered:
             details |= {"recovered": self._recovered, "read_bytes": self._read_bytes}
             details |= {"cut_logs": self._cut_logs, "cut_bytes": self._cut_bytes}
+        if self._repaired_logs:
+            details["repaired_logs"] = self._repaired_logs
         self._info("logs are open", **details)
 
 

@@ -12,6 +12,7 @@ class PartitionLog:
         start_offset: int = -1,
         recovery_point: int = -1,
         clean: bool = False,
+        repairs: dict[str, int] | None = None,
     ) -> None: ...
     def append(
         self, data: bytes, *, leader_epoch: int = -1, origin: str = "coordinator", now_ms: int | None = None

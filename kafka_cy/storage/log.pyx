@@ -14,6 +14,7 @@ from kafka_cy.records.compression cimport Codecs, codecs_free, codecs_new
 from kafka_cy.storage.log_append cimport log_append
 from kafka_cy.storage.log_epochs cimport log_assign_epoch, log_end_offset_for_epoch, log_epoch_of, log_latest_epoch
 from kafka_cy.storage.log_failure cimport fail_read, storage_failure
+from kafka_cy.storage.log_files cimport Repairs
 from kafka_cy.storage.log_flush cimport log_flush
 from kafka_cy.storage.log_folder cimport folder_name
 from kafka_cy.storage.log_lifetime cimport log_unref
@@ -55,9 +56,12 @@ cdef object give_codecs(PartitionLog handle, Codecs* codecs):
 
 
 cdef class PartitionLog:
-    """One partition's log on disk. Open with `PartitionLog(directory, config)`; the folder must exist."""
+    """One partition's log on disk. Open with `PartitionLog(directory, config)`; the folder must exist.
 
-    def __cinit__(self, directory, config=None, *, start_offset=-1, recovery_point=-1, clean=False):
+    `repairs`: a dictionary that gets how many files were broken, and were made anew or left out, by kind.
+    """
+
+    def __cinit__(self, directory, config=None, *, start_offset=-1, recovery_point=-1, clean=False, repairs=None):
         cdef bytes path = directory.encode() if isinstance(directory, str) else bytes(directory)
         cdef const char* raw_path = path
         cdef LogConfig log_config_now
@@ -65,16 +69,21 @@ cdef class PartitionLog:
         cdef int64_t start = start_offset
         cdef int64_t recovery = recovery_point
         cdef bint is_clean = clean
+        cdef Repairs repaired
         cdef int error
         cdef int error_number = 0
         self.log = NULL
         self.codecs = NULL
         fill_config(&log_config_now, config or {})
         with nogil:
-            error = log_open(raw_path, &log_config_now, start, recovery, is_clean, &log, &error_number)
+            error = log_open(raw_path, &log_config_now, start, recovery, is_clean, &log, &repaired, &error_number)
         if error:
             raise storage_failure(error, NULL, f"cannot open the log in {path.decode()}", error_number)
         self.log = log
+        if repairs is not None:
+            counts = {"transaction_indexes": repaired.transaction_indexes, "producer_snapshots": repaired.producer_snapshots,
+                      "epoch_checkpoints": repaired.epoch_checkpoints}
+            repairs.update((kind, count) for kind, count in counts.items() if count)
 
     def __dealloc__(self):
         if self.log != NULL:

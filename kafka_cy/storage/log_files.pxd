@@ -4,6 +4,12 @@ from libc.stdint cimport int32_t, int64_t
 from kafka_cy.storage.producer_state cimport ProducerState
 from kafka_cy.storage.segment cimport Segment
 
+# How many files a start found broken, and made anew or left out.
+cdef struct Repairs:
+    int32_t transaction_indexes
+    int32_t producer_snapshots
+    int32_t epoch_checkpoints
+
 # The files of a log's folder, sorted by offset.
 cdef struct Listing:
     int64_t* segments           # base offsets of *.log
@@ -12,6 +18,7 @@ cdef struct Listing:
     int32_t snapshots_count
     int64_t* transactions       # base offsets of *.txnindex
     int32_t transactions_count
+    Repairs repairs
 
 # Functions that return int return 0 or an errno.
 # At a start: also finishes swaps and removes leftovers.

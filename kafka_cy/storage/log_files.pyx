@@ -2,7 +2,7 @@
 from libc.errno cimport errno
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.stdlib cimport free, malloc, qsort, realloc, strtoll
-from libc.string cimport strcmp, strlen
+from libc.string cimport memset, strcmp, strlen
 
 from kafka_cy.base.atomics cimport atomic_load_i32
 from kafka_cy.base.posix cimport (
@@ -61,6 +61,7 @@ cdef int list_folder(
     listing.snapshots_count = 0
     listing.transactions = NULL
     listing.transactions_count = 0
+    memset(&listing.repairs, 0, sizeof(Repairs))
     if folder == NULL:
         return failed
     entry = readdir(folder)
@@ -327,6 +328,7 @@ cdef int snapshot_floor(
         if not failed and not torn:
             return 0
         name_file(path, PATH_BYTES_MAX, directory, listing.snapshots[i], b".snapshot")
+        listing.repairs.producer_snapshots += torn
         unlink(path)            # torn: an older snapshot plus a longer replay gives the same state
     producers_clear(producers)
     found[0] = -1
@@ -339,6 +341,7 @@ cdef int read_snapshot(ProducerState* producers, const char* directory, int64_t 
     cdef int64_t size, there
     cdef uint8_t* data = NULL
     cdef int failed = 0
+    cdef int loaded = -1
     cdef int fd
     name_file(path, PATH_BYTES_MAX, directory, offset, b".snapshot")
     fd = open_file(path, O_RDONLY)
@@ -355,7 +358,11 @@ cdef int read_snapshot(ProducerState* producers, const char* directory, int64_t 
     if not failed:
         there = read_some(fd, data, <size_t>size, 0)
         failed = <int>-there if there < 0 else 0
-        torn[0] = there != size or producers_read_snapshot(producers, data, <size_t>size) != 0
+        if there == size:
+            loaded = producers_read_snapshot(producers, data, <size_t>size)
+        if not failed and loaded > 0:
+            failed = loaded
+        torn[0] = loaded < 0
     free(data)
     close(fd)
     return failed

@@ -241,14 +241,20 @@ class LogLoader:
 
     def _read_checkpoints(self) -> None:
         for path in self._hosted.dirs:
-            starts = checkpoints.read_offsets(f"{path}/{checkpoints.LOG_STARTS}")
-            recovery = checkpoints.read_offsets(f"{path}/{checkpoints.RECOVERY_POINTS}")
-            watermarks = checkpoints.read_offsets(f"{path}/{checkpoints.HIGH_WATERMARKS}")
-            cleaned = checkpoints.read_offsets(f"{path}/{checkpoints.CLEANER_OFFSETS}")
+            starts = self._read_checkpoint(f"{path}/{checkpoints.LOG_STARTS}")
+            recovery = self._read_checkpoint(f"{path}/{checkpoints.RECOVERY_POINTS}")
+            watermarks = self._read_checkpoint(f"{path}/{checkpoints.HIGH_WATERMARKS}")
+            cleaned = self._read_checkpoint(f"{path}/{checkpoints.CLEANER_OFFSETS}")
             for key in {*starts, *recovery, *watermarks, *cleaned}:
                 self._offsets[path, key] = (
                     starts.get(key, -1), recovery.get(key, -1), watermarks.get(key, -1), cleaned.get(key, -1)
                 )  # fmt: skip
+
+    def _read_checkpoint(self, file: str) -> dict[Key, int]:
+        def damaged(why: str) -> None:
+            self._hosted.warn("a checkpoint is damaged: it counts as empty", file=file, reason=why)
+
+        return checkpoints.read_offsets(file, damaged)
 
     def _offsets_of(self, key: Key, folder: PartitionFolder) -> Offsets:
         return self._offsets.get((folder.log_dir, key), (-1, -1, -1, -1))
@@ -257,12 +263,16 @@ class LogLoader:
         start, recovery, _, cleaned = self._offsets_of(key, folder)
         clean = self._hosted.dirs[folder.log_dir].clean
         before = {} if clean or self._report is None else segments_read(folder.path, recovery)
+        repairs: dict[str, int] = {}
         log = PartitionLog(
-            folder.path, self._hosted.config_of(key[0]), start_offset=start, recovery_point=recovery, clean=clean
-        )
+            folder.path, self._hosted.config_of(key[0]), start_offset=start, recovery_point=recovery, clean=clean,
+            repairs=repairs,
+        )  # fmt: skip
         log.restore_cleaner_offset(cleaned)
         if before and self._report is not None:
             self._report.recovered(folder.path, before, log)
+        if repairs and self._report is not None:
+            self._report.repaired(folder.path, repairs)
         return log
 
     def _open(self, key: Key, folder: PartitionFolder) -> None:

@@ -1,6 +1,7 @@
 """Opening a log's files at a start, and closing them. See log_open.pyx."""
 from libc.stdint cimport int64_t
 
+from kafka_cy.storage.log_files cimport Repairs
 from kafka_cy.storage.log_struct cimport Log, LogConfig
 
 # -- for the storage package and the control plane (never on a reactor: these may wait for the disk) --
@@ -8,6 +9,6 @@ from kafka_cy.storage.log_struct cimport Log, LogConfig
 # StorageError.
 cdef int log_open(
     const char* directory, const LogConfig* config, int64_t start_offset, int64_t recovery_point, bint clean, Log** out,
-    int* error_number
+    Repairs* repairs, int* error_number
 ) noexcept nogil
 cdef int log_close(Log* log, bint flush) noexcept nogil             # writes indexes and a producer snapshot; then only log_unref

@@ -4,14 +4,14 @@ from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport free
 
 from kafka_cy.base.atomics cimport atomic_add_i32, atomic_load_i32, atomic_store_i32, atomic_sub_i32
-from kafka_cy.base.posix cimport ENOMEM, PATH_BYTES_MAX, name_file, pthread_mutex_lock, pthread_mutex_unlock
+from kafka_cy.base.posix cimport EINVAL, ENOMEM, PATH_BYTES_MAX, name_file, pthread_mutex_lock, pthread_mutex_unlock
 from kafka_cy.records.batch cimport LOG_OVERHEAD, BatchHeader
 from kafka_cy.storage.batch_cursor cimport BatchCursor, cursor_header, cursor_init, records_timestamp
 from kafka_cy.storage.index_table cimport table_free, table_load
 from kafka_cy.storage.leader_epochs cimport epochs_read, epochs_truncate_start
 from kafka_cy.storage.log_epochs cimport write_epochs
 from kafka_cy.storage.log_failure cimport fail_log
-from kafka_cy.storage.log_files cimport Listing, listing_free, listing_read
+from kafka_cy.storage.log_files cimport Listing, Repairs, listing_free, listing_read
 from kafka_cy.storage.log_flush cimport flush_locked, log_flush, log_sync_names, settle_rolled
 from kafka_cy.storage.log_lifetime cimport log_new, log_unref
 from kafka_cy.storage.log_producers cimport SnapshotBytes, encode_snapshot, write_snapshot
@@ -29,8 +29,10 @@ from kafka_cy.storage.time_index cimport time_entry_relative, time_entry_timesta
 cdef int load_files(Log* log, Listing* listing, int64_t start_offset, int64_t recovery_point, bint clean) noexcept nogil:
     cdef Segment* segment
     cdef int32_t i, rescanned
-    cdef int failed = 0
-    cdef bint epochs_lost = epochs_read(&log.epochs, log.folder.name) != 0
+    cdef int failed = epochs_read(&log.epochs, log.folder.name)
+    cdef bint epochs_lost = failed == EINVAL
+    if failed and not epochs_lost:
+        return failed           # unreadable is not broken: the batches do not tell of an epoch without any
     if listing.segments_count == 0:
         failed = new_active(log, max(start_offset, 0), &segment)
         if failed:
@@ -44,6 +46,7 @@ cdef int load_files(Log* log, Listing* listing, int64_t start_offset, int64_t re
         if segment == NULL or add_segment(log, segment):
             return ENOMEM
     if epochs_lost:
+        listing.repairs.epoch_checkpoints = 1
         failed = rebuild_epochs(log)
         if failed:
             return failed
@@ -139,7 +142,7 @@ cdef bint tables_usable(Segment* segment, BatchCursor* cursor) noexcept nogil:
 
 cdef int log_open(
     const char* directory, const LogConfig* config, int64_t start_offset, int64_t recovery_point, bint clean, Log** out,
-    int* error_number
+    Repairs* repairs, int* error_number
 ) noexcept nogil:
     cdef Listing listing
     cdef Log* log = NULL
@@ -148,6 +151,7 @@ cdef int log_open(
         failed = log_new(directory, config, &log)
         if not failed:
             failed = load_files(log, &listing, start_offset, recovery_point, clean)
+        repairs[0] = listing.repairs
         listing_free(&listing)
     if not failed and not clean:
         failed = flush_locked(log)      # re-scanned data is on disk from here on

@@ -148,6 +148,7 @@ cdef int load_aborted(Log* log, Listing* listing, int32_t end) noexcept nogil:
         failed = transactions_load(&log.aborted, log.folder.name, listing.transactions[i])
         if failed < 0 or (failed == 0 and not entries_fit(&log.aborted, before, listing.transactions[i], offset_limit_of(log, at))):
             log.aborted.count = before
+            listing.repairs.transaction_indexes += 1
             failed = rebuild_aborted(log, listing, at)
         if failed:
             return failed
@@ -175,6 +176,7 @@ cdef int check_aborted_below_end(Log* log, Listing* listing) noexcept nogil:
     if log.aborted.count == 0 or log.aborted.entries[log.aborted.count - 1].last_offset < log.end_offset:
         return 0
     transactions_truncate_end(&log.aborted, log.segments[last].base_offset)
+    listing.repairs.transaction_indexes += 1
     return rebuild_aborted(log, listing, last)
 
 

@@ -1,5 +1,5 @@
 """Idempotent producers and transactions of one partition (Kafka's ProducerStateManager)."""
-from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, qsort, realloc
 from libc.string cimport memcmp, memcpy, memmove
 
@@ -8,13 +8,14 @@ from kafka_cy.base.hash_table cimport (
     TABLE_ITEMS_MAX, hash_table_free, hash_table_init, hash_table_insert, hash_table_next, hash_table_remove,
     hash_table_renumber, hash_table_reserve, hash_table_start,
 )
+from kafka_cy.base.posix cimport ENOMEM
 from kafka_cy.records.batch cimport (
     ATTRIBUTE_CODEC_MASK, ATTRIBUTE_CONTROL, ATTRIBUTE_TRANSACTIONAL, BATCH_HEADER_SIZE, BatchHeader,
 )
 from kafka_cy.records.crc32c cimport crc32c
 from kafka_cy.records.wire cimport (
     Reader, Writer, load_be16, load_be32, load_be64, read_int8, read_int16, read_int32, read_raw, read_varint, read_varlong,
-    reader_init, store_be32, write_int16, write_int32, write_int64, writer_reserve,
+    reader_init, store_be16, store_be32, store_be64, writer_reserve,
 )
 from kafka_cy.storage.storage_error cimport (
     STORAGE_COORDINATOR_FENCED, STORAGE_INVALID_PRODUCER_EPOCH, STORAGE_INVALID_TXN_STATE, STORAGE_NOT_IN_TRANSACTION, STORAGE_OK,
@@ -396,29 +397,33 @@ cdef int producers_summarize(const ProducerState* producers, ProducerSummary** s
     return 0
 
 
-cdef void write_entry(const ProducerEntry* entry, Writer* output) noexcept nogil:
+cdef inline void store_entry(const ProducerEntry* entry, uint8_t* place) noexcept nogil:
     cdef const RetainedBatch* last = NULL
     if entry.batches_count > 0:
         last = &entry.batches[entry.batches_count - 1]
-    write_int64(output, entry.producer_id)
-    write_int16(output, entry.epoch)
-    write_int32(output, last.last_sequence if last != NULL else -1)
-    write_int64(output, last.last_offset if last != NULL else -1)
-    write_int32(output, last.offset_delta if last != NULL else 0)
-    write_int64(output, entry.last_timestamp_ms)
-    write_int32(output, entry.coordinator_epoch)
-    write_int64(output, entry.transaction_first_offset)
+    store_be64(place, <uint64_t>entry.producer_id)
+    store_be16(place + 8, <uint16_t>entry.epoch)
+    store_be32(place + 10, <uint32_t>(last.last_sequence if last != NULL else -1))
+    store_be64(place + 14, <uint64_t>(last.last_offset if last != NULL else -1))
+    store_be32(place + 22, <uint32_t>(last.offset_delta if last != NULL else 0))
+    store_be64(place + 26, <uint64_t>entry.last_timestamp_ms)
+    store_be32(place + 34, <uint32_t>entry.coordinator_epoch)
+    store_be64(place + 38, <uint64_t>entry.transaction_first_offset)
 
 
 cdef void producers_copy_snapshot(ProducerState* producers, Writer* output) noexcept nogil:
     """version 1: int16 version, uint32 CRC32C of what follows, int32 count, entries."""
+    cdef size_t size = SNAPSHOT_HEADER_SIZE + <size_t>producers.count * SNAPSHOT_ENTRY_SIZE
+    cdef uint8_t* place = writer_reserve(output, size)
     cdef int64_t i
-    writer_reserve(output, SNAPSHOT_HEADER_SIZE + <size_t>producers.count * SNAPSHOT_ENTRY_SIZE)
-    write_int16(output, 1)
-    write_int32(output, 0)
-    write_int32(output, <int32_t>producers.count)
+    if place == NULL:
+        return
+    store_be16(place, 1)
+    store_be32(place + 2, 0)
+    store_be32(place + 6, <uint32_t>producers.count)
     for i in range(producers.count):
-        write_entry(&producers.entries[i], output)
+        store_entry(&producers.entries[i], place + SNAPSHOT_HEADER_SIZE + i * SNAPSHOT_ENTRY_SIZE)
+    output.size += size
 
 
 cdef int by_first_bytes(const void* a, const void* b) noexcept nogil:
@@ -431,6 +436,7 @@ cdef void snapshot_finish(uint8_t* data, size_t size) noexcept nogil:
 
 
 cdef int producers_read_snapshot(ProducerState* producers, const uint8_t* data, size_t size) noexcept nogil:
+    """0, -1: torn, or ENOMEM."""
     cdef int32_t count, i
     cdef const uint8_t* p
     cdef ProducerEntry* entry
@@ -443,7 +449,7 @@ cdef int producers_read_snapshot(ProducerState* producers, const uint8_t* data, 
     for i in range(count):
         p = data + SNAPSHOT_HEADER_SIZE + <size_t>i * SNAPSHOT_ENTRY_SIZE
         if producers_reserve(producers) < 0:
-            return -1
+            return ENOMEM
         if <int64_t>load_be64(p) < 0 or producers_find(producers, <int64_t>load_be64(p)) != NULL:
             return -1
         entry = insert(producers, <int64_t>load_be64(p))
@@ -467,12 +473,12 @@ cdef int by_first_offset(const void* a, const void* b) noexcept nogil:
 
 
 cdef int link_open(ProducerState* producers) noexcept nogil:
-    """Link the open transactions of a snapshot, oldest first. 0, or -1 without memory."""
+    """Link the open transactions of a snapshot, oldest first. 0 or ENOMEM."""
     cdef ProducerEntry** opened = <ProducerEntry**>malloc(<size_t>(producers.count + 1) * sizeof(ProducerEntry*))
     cdef int64_t count = 0
     cdef int64_t i
     if opened == NULL:
-        return -1
+        return ENOMEM
     for i in range(producers.count):
         if producers.entries[i].transaction_first_offset >= 0:
             opened[count] = &producers.entries[i]
