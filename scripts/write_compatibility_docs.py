@@ -53,6 +53,10 @@ Where both answer the same request, kafka-cy gives Kafka's answer, with these ex
   that its request does not name count as fetched every 5 s, or every quarter of `replica.lag.time.max.ms`; Kafka notes the time of
   each request. The counters of fetch requests of these partitions follow as late. A session is its user's: others who know its id
   get FETCH_SESSION_ID_NOT_FOUND, and remove nothing. In Kafka they use and remove it.
+- **`max.connections`** refuses new connections. Kafka leaves them in the backlog of their listener until others have ended.
+  The listener between brokers is protected in a cluster only, and so is that of the control plane, whose connections Kafka
+  may close for others. A lower limit closes the connections that are idle for longest, as in Kafka, all at once; a network
+  thread of Kafka closes one each time that it looks for input.
 - **A Fetch request of more than 1,000,000 partitions** closes its connection. Kafka limits only its size in bytes.
 - **Waiting fetches** may use half of the memory for requests. A large fetch that finds no room gets its response at once.
 - **Replication factor of internal topics**: `offsets.topic.replication.factor` and the keys like it are upper limits. A

@@ -1,4 +1,4 @@
-"""Accepts connections: checks limits, chooses a reactor, and pauses when descriptors run out."""
+"""Accepts connections: checks limits, chooses a reactor, and pauses a listener while it must wait."""
 from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, errno
 from libc.stdint cimport int64_t, uint8_t
 from libc.stdlib cimport calloc, free
@@ -10,19 +10,20 @@ from kafka_cy.base.posix cimport (
     TCP_NODELAY, accept4, close, epoll_ctl, epoll_event, ntohs, poll, pollfd, setsockopt, sockaddr, sockaddr_in,
     sockaddr_in6, sockaddr_storage, socklen_t,
 )
-from kafka_cy.network.address_counts cimport address_enter
 from kafka_cy.network.authentication cimport authentication_can_make_room, authentication_has_room, authentication_make_room
 from kafka_cy.network.connection cimport KIND_CONNECTION, Connection
 from kafka_cy.network.connection_lifetime cimport connection_register
+from kafka_cy.network.connection_quotas cimport connection_admit
 from kafka_cy.network.connection_rate cimport creation_count, creation_wait_ns
-from kafka_cy.network.log_events cimport LOG_ERROR, LOG_WARNING, log_events_add
+from kafka_cy.network.log_events cimport LOG_ERROR, log_events_add
 from kafka_cy.network.mailbox cimport MAIL_CONNECTION, mailbox_post
-from kafka_cy.network.reactor_state cimport Listener, NetworkState, ReactorState, connection_log
+from kafka_cy.network.reactor_state cimport Listener, NetworkState, ReactorState
 from kafka_cy.network.throttle cimport throttle_accepted
 
 cdef enum:
     ACCEPTS_PER_EVENT_MAX = 64
     ACCEPT_PAUSE_NS = 100000000     # after running out of descriptors
+    LOGINS_RETRY_NS = 10000000      # the pause while as many as may wait for the broker do
 
 cdef const char* V4_MAPPED = b"\0\0\0\0\0\0\0\0\0\0\xff\xff"
 
@@ -68,22 +69,6 @@ cdef ReactorState* least_busy(NetworkState* network) noexcept nogil:
     return best
 
 
-cdef bint admit(ReactorState* reactor, Connection* connection) noexcept nogil:
-    """Count the connection against the limits; False means refuse it."""
-    cdef NetworkState* network = reactor.network
-    if atomic_add_i64(&network.connections, 1) > atomic_load_relaxed_i64(&network.connections_max):
-        connection_log(reactor, connection, LOG_WARNING, -1, "refused: max.connections is reached")
-    elif not address_enter(
-        &network.addresses, connection.address, atomic_load_relaxed_i64(&network.connections_per_ip_max)
-    ):
-        connection_log(reactor, connection, LOG_WARNING, -1, "refused: max.connections.per.ip is reached")
-    else:
-        return True
-    atomic_sub_i64(&network.connections, 1)
-    counter_add(&reactor.counters.refused, 1)
-    return False
-
-
 cdef void accept_some(ReactorState* reactor, Listener* listener) noexcept nogil:
     cdef NetworkState* network = reactor.network
     cdef sockaddr_storage peer
@@ -97,7 +82,7 @@ cdef void accept_some(ReactorState* reactor, Listener* listener) noexcept nogil:
     if reactor.dead_left:
         return                          # they still count: who takes the place of one comes in a later turn, not refused
     for i in range(ACCEPTS_PER_EVENT_MAX):  # no-cython-lint
-        wait_ns = creation_wait_ns(&network.connection_rate, reactor.shared.now_ns)
+        wait_ns = 0 if listener.is_protected else creation_wait_ns(&network.connection_rate, reactor.shared.now_ns)
         if wait_ns > 0:
             accept_throttled(reactor, listener, wait_ns)
             return
@@ -120,12 +105,13 @@ cdef void accept_some(ReactorState* reactor, Listener* listener) noexcept nogil:
         if connection != NULL and throttle_accepted(reactor, listener, connection):
             free(connection)
             continue
-        if connection == NULL or not admit(reactor, connection):
+        if connection == NULL or not connection_admit(reactor, connection):
             close(fd)
             free(connection)
             continue
         counter_add(&reactor.counters.accepted, 1)
-        creation_count(&network.connection_rate, reactor.shared.now_ns)
+        if not listener.is_protected:
+            creation_count(&network.connection_rate, reactor.shared.now_ns)
         if listener.token_bytes_max:
             if not authentication_has_room(reactor):
                 authentication_make_room(reactor)
@@ -152,33 +138,33 @@ cdef void listeners_watch(ReactorState* reactor, bint on) noexcept nogil:
         listener_watch(reactor, &reactor.network.listeners[i], on)
 
 
-cdef void logins_watch(ReactorState* reactor, bint on) noexcept nogil:
-    """The listeners with SASL only."""
-    cdef int i
-    for i in range(reactor.network.listeners_count):
-        if reactor.network.listeners[i].token_bytes_max:
-            listener_watch(reactor, &reactor.network.listeners[i], on)
-
-
-cdef void accept_later(ReactorState* reactor, int64_t wait_ns) noexcept nogil:
-    """Stop accepting for `wait_ns`."""
+cdef void accept_later(ReactorState* reactor, Listener* listener, int64_t wait_ns) noexcept nogil:
+    """Accept nothing from the listener for `wait_ns`: its connections stay in the backlog."""
+    cdef int64_t* at_ns = &reactor.accepts_at_ns[listener.index]
     if atomic_load_i32(&reactor.network.stopping):
         return
-    listeners_watch(reactor, False)
-    reactor.accept_paused_until_ns = reactor.shared.now_ns + wait_ns
+    if at_ns[0] == 0:
+        listener_watch(reactor, listener, False)
+    at_ns[0] = reactor.shared.now_ns + wait_ns
+    if reactor.accepts_again_ns == 0 or at_ns[0] < reactor.accepts_again_ns:
+        reactor.accepts_again_ns = at_ns[0]
 
 
 cdef void accept_again(ReactorState* reactor) noexcept nogil:
-    if reactor.accept_paused_until_ns:
-        if reactor.shared.now_ns >= reactor.accept_paused_until_ns:
-            reactor.accept_paused_until_ns = 0
-            reactor.logins_paused_until_ns = 0
+    cdef int64_t at_ns
+    cdef int i
+    if reactor.accepts_again_ns == 0 or reactor.shared.now_ns < reactor.accepts_again_ns:
+        return
+    reactor.accepts_again_ns = 0
+    for i in range(reactor.network.listeners_count):
+        at_ns = reactor.accepts_at_ns[i]
+        if at_ns > reactor.shared.now_ns:
+            if reactor.accepts_again_ns == 0 or at_ns < reactor.accepts_again_ns:
+                reactor.accepts_again_ns = at_ns
+        elif at_ns:
+            reactor.accepts_at_ns[i] = 0
             if not reactor.draining:
-                listeners_watch(reactor, True)
-    elif reactor.logins_paused_until_ns and reactor.shared.now_ns >= reactor.logins_paused_until_ns:
-        reactor.logins_paused_until_ns = 0
-        if not reactor.draining:
-            logins_watch(reactor, True)
+                listener_watch(reactor, &reactor.network.listeners[i], True)
 
 
 cdef bint is_waited_for(const Listener* listener) noexcept nogil:
@@ -198,24 +184,23 @@ cdef void accept_throttled(ReactorState* reactor, Listener* listener, int64_t wa
     """The rate of new connections is used up: they stay in the backlog. Counted when there is one."""
     if is_waited_for(listener):
         count_throttled(reactor, listener, wait_ns)
-    accept_later(reactor, wait_ns)
+    accept_later(reactor, listener, wait_ns)
 
 
 cdef void logins_later(ReactorState* reactor, Listener* listener) noexcept nogil:
     """As many as may wait for the broker do: further ones stay in the backlog. Another reactor may have room for them."""
-    if atomic_load_i32(&reactor.network.stopping):
-        return
     count_throttled(reactor, listener, LOGINS_RETRY_NS)
-    logins_watch(reactor, False)
-    reactor.logins_paused_until_ns = reactor.shared.now_ns + LOGINS_RETRY_NS
+    accept_later(reactor, listener, LOGINS_RETRY_NS)
 
 
 cdef void accept_failed(ReactorState* reactor) noexcept nogil:
     """Out of descriptors or memory: stop accepting for a moment; otherwise the loop would spin."""
+    cdef int i
     if atomic_load_i32(&reactor.network.stopping):
         return
     log_events_add(
         &reactor.network.log, reactor.shared.now_ns, LOG_ERROR, b"", -1,
         b"accept failed: out of file descriptors or memory; trying again in 100 ms",
     )
-    accept_later(reactor, ACCEPT_PAUSE_NS)
+    for i in range(reactor.network.listeners_count):
+        accept_later(reactor, &reactor.network.listeners[i], ACCEPT_PAUSE_NS)

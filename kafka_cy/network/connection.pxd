@@ -152,6 +152,7 @@ cdef struct Connection:
     bint closing            # stop reading; close once everything was sent
     bint ended              # the response that closes the connection was reached; nothing is queued after it
     int32_t dead            # (a) not 0: destroyed at the end of this loop turn or a later one; ControlRequest asks
+    bint is_excess          # closed because of max.connections: it counts no longer (connection_quotas.pyx)
     bint dirty              # is in the reactor's dirty list
     bint send_blocked
     bint waits_for_retry    # is in the reactor's retry list

@@ -2,15 +2,15 @@
 from libc.stdint cimport int32_t
 from libc.stdlib cimport free
 
-from kafka_cy.base.atomics cimport atomic_load_i32, atomic_store_i32, atomic_sub_i64, counter_add
+from kafka_cy.base.atomics cimport atomic_load_i32, atomic_store_i32, counter_add
 from kafka_cy.base.posix cimport (
     EPOLLIN, EPOLL_CTL_ADD, close, epoll_ctl, epoll_event, pthread_mutex_lock, pthread_mutex_unlock,
 )
-from kafka_cy.network.address_counts cimport address_leave
 from kafka_cy.network.authentication cimport authentication_begin, authentication_free
 from kafka_cy.network.authorization cimport rights_free
 from kafka_cy.network.client_software cimport software_leave
 from kafka_cy.network.connection cimport Connection, connection_drop_responses, list_append, list_remove
+from kafka_cy.network.connection_quotas cimport connection_leaves
 from kafka_cy.network.control_queue cimport control_queue_closed
 from kafka_cy.network.handshakes cimport handshake_abandon
 from kafka_cy.network.job_places cimport job_passed
@@ -102,8 +102,6 @@ cdef void connection_destroy(ReactorState* reactor, Connection* connection) noex
     throttle_free(reactor, connection)
     rights_free(connection)
     authentication_free(reactor, connection)
-    atomic_sub_i64(&reactor.connections, 1)
-    atomic_sub_i64(&reactor.network.connections, 1)
-    address_leave(&reactor.network.addresses, connection.address)
+    connection_leaves(reactor, connection)
     if connection.at_control == 0:
         free(connection)                # otherwise freed with the last completion

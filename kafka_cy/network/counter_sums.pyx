@@ -15,8 +15,8 @@ cdef dict counter_sums(NetworkState* network):
     cdef double tick_ns = ns_per_tick(network)
     cdef dict requests = {}
     cdef dict sums = dict.fromkeys((
-        "bytes_in", "bytes_out", "accepted", "refused", "closed", "closed_idle", "closed_bad", "connections",
-        "forwarded", "parked", "wakes", "loops", "busy_ns", "slow", "paused",
+        "bytes_in", "bytes_out", "accepted", "refused", "closed", "closed_idle", "closed_excess", "closed_bad",
+        "connections", "forwarded", "parked", "wakes", "loops", "busy_ns", "slow", "paused",
     ), 0)
     for i in range(network.reactors_count):
         each = &(<ReactorState*>network.reactors[i]).counters
@@ -31,6 +31,7 @@ cdef dict counter_sums(NetworkState* network):
         sums["refused"] += atomic_load_relaxed_i64(&each.refused)
         sums["closed"] += atomic_load_relaxed_i64(&each.closed)
         sums["closed_idle"] += atomic_load_relaxed_i64(&each.closed_idle)
+        sums["closed_excess"] += atomic_load_relaxed_i64(&each.closed_excess)
         sums["closed_bad"] += atomic_load_relaxed_i64(&each.closed_bad)
         sums["connections"] += atomic_load_relaxed_i64(&each.connections)
         sums["forwarded"] += atomic_load_relaxed_i64(&each.forwarded)

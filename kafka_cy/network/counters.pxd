@@ -70,6 +70,7 @@ cdef struct Counters:
     int64_t refused                 # refused by a connection limit
     int64_t closed
     int64_t closed_idle
+    int64_t closed_excess           # there were more connections than max.connections
     int64_t closed_bad              # malformed input
     int64_t connections             # gauge
     int64_t forwarded

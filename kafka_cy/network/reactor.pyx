@@ -16,7 +16,7 @@ from kafka_cy.base.posix cimport (
     block_all_signals, close, epoll_create1, epoll_ctl, epoll_event, epoll_wait, read,
 )
 from kafka_cy.base.thread_name cimport name_this_thread
-from kafka_cy.network.accept cimport LOGINS_RETRY_NS, accept_again, accept_some, listeners_watch
+from kafka_cy.network.accept cimport accept_again, accept_some, listeners_watch
 from kafka_cy.network.connection cimport (
     KIND_CONNECTION, KIND_MAILBOX, PAUSE_HELD, PAUSE_JOBS, PAUSE_MEMORY, PAUSE_PARKED, PAUSE_THROTTLED, PAUSE_TURN, Connection,
     connection_advance, connection_flush, send_context_free,
@@ -24,6 +24,7 @@ from kafka_cy.network.connection cimport (
 from kafka_cy.network.authentication cimport authentication_expired
 from kafka_cy.network.completion cimport complete_all
 from kafka_cy.network.connection_lifetime cimport connection_active, connection_destroy, connection_register, idle_again
+from kafka_cy.network.connection_quotas cimport close_excess, excess_announced
 from kafka_cy.network.counters cimport ACTIVITY_RECEIVING, ACTIVITY_SENDING, ACTIVITY_STOPPED, ACTIVITY_WAITING
 from kafka_cy.network.handshakes cimport in_handshake
 from kafka_cy.network.job_places cimport job_passed, job_set_aside, jobs_have_room
@@ -296,6 +297,7 @@ cdef int sleep_ms(ReactorState* reactor) noexcept nogil:
     """Return how long epoll may sleep: until the next deadline; -1: forever."""
     cdef int timeout = wheel_timeout_ms(&reactor.wheel, reactor.shared.now_ns)
     cdef int64_t idle_ms
+    cdef int64_t accepts_ms
     if reactor.retry_now or reactor.dead_left:
         return 0
     if reactor.retry_first != NULL and (timeout < 0 or timeout > reactor.network.retry_ms):
@@ -304,10 +306,10 @@ cdef int sleep_ms(ReactorState* reactor) noexcept nogil:
         timeout = STALLED_CHECK_NS // 1000000
     if reactor.draining and (timeout < 0 or timeout > DRAIN_RETRY_MS):
         timeout = DRAIN_RETRY_MS
-    if reactor.accept_paused_until_ns and (timeout < 0 or timeout > 100):
-        timeout = 100
-    if reactor.logins_paused_until_ns and (timeout < 0 or timeout > LOGINS_RETRY_NS // 1000000):
-        timeout = LOGINS_RETRY_NS // 1000000
+    if reactor.accepts_again_ns:
+        accepts_ms = max((reactor.accepts_again_ns - reactor.shared.now_ns + 999999) // 1000000, 0)
+        if timeout < 0 or timeout > accepts_ms:
+            timeout = <int>accepts_ms
     if reactor.network.idle_timeout_ns > 0 and reactor.idle_first != NULL:
         idle_ms = reactor.idle_first.active_ns + reactor.network.idle_timeout_ns - reactor.shared.now_ns
         idle_ms = idle_ms // 1000000 + 1 if idle_ms > 0 else 1
@@ -324,7 +326,7 @@ cdef int wait(ReactorState* reactor, epoll_event* events) noexcept nogil:
     counter_set(&reactor.counters.activity, ACTIVITY_WAITING)
     atomic_store_pointer(&reactor.hazard, NULL)
     atomic_exchange_u64(&reactor.mailbox.sleeping, 1)       # before the last check: a later post wakes us
-    if mailbox_waits(&reactor.mailbox) or atomic_load_seq_i64(<int64_t*>&reactor.job_room):
+    if mailbox_waits(&reactor.mailbox) or atomic_load_seq_i64(<int64_t*>&reactor.job_room) or excess_announced(reactor):
         timeout = 0
     count = epoll_wait(reactor.epoll_fd, events, EVENTS_MAX, timeout)
     atomic_exchange_u64(&reactor.mailbox.sleeping, 0)
@@ -379,6 +381,8 @@ cdef void turn(ReactorState* reactor, epoll_event* events) noexcept nogil:
         reactor.stalled_check_ns = reactor.shared.now_ns + STALLED_CHECK_NS
         if memory_held(reactor):
             close_stalled(reactor)
+    if excess_announced(reactor):
+        close_excess(reactor)
     destroy_dead(reactor)
     if reactor.shared.scratch.capacity > SCRATCH_KEPT_BYTES:
         writer_free(&reactor.shared.scratch)

@@ -42,6 +42,7 @@ cdef struct Listener:
     int32_t index
     int64_t token_bytes_max # of a frame before authentication (sasl.server.max.receive.size); 0: it does not ask for SASL
     bint names_certificates # client certificates name users (certificate.pyx)
+    bint is_protected       # of brokers: limits of all listeners together do not apply to its connections
     Transport* transport    # under transports_mutex; NULL: plaintext
 
 # Purpose: state that reactors and Python share. Lifetime: the Server object's. Threads: (a) atomics; limits and listeners
@@ -72,7 +73,7 @@ cdef struct NetworkState:
     int64_t authentication_timeout_ns
     int64_t unauthenticated_max         # (a) connections that have not authenticated yet, on listeners with SASL
     int64_t unauthenticated             # (a) from accept on; when all reactors accept together, one more for each
-    int64_t connections                 # (a)
+    int64_t connections                 # (a) without those that are closed for others (Connection.is_excess)
     int64_t connection_id_next          # (a)
     int64_t turn                        # (a) round robin of new connections
     void* image                         # (a) MetadataImage*
@@ -125,13 +126,14 @@ cdef struct ReactorState:
     double ns_per_tick                  # 0: not known yet
     int64_t slow_check_ns               # when send.slow_ticks is next refreshed
     int64_t slow_lines                  # logged since then
-    int64_t accept_paused_until_ns      # 0: not paused; like the next one
-    int64_t logins_paused_until_ns      # for listeners with SASL
+    int64_t[LISTENERS_MAX] accepts_at_ns    # when a listener is watched again; 0: it is watched
+    int64_t accepts_again_ns            # at the latest then one of them is; 0: all are watched
     void* unauthenticated_first         # Authentication (authentication.pxd), in their order
     void* unauthenticated_last
     void* refused_first                 # RefusedConnection (throttle.pxd)
     int64_t refused_count
     int64_t jobs                        # submitted and not done (see jobs.pxd)
+    uint64_t excess                     # (a) 1: there may be more connections than max.connections
     uint64_t job_room                   # (a) bit set: a job queue may have room in that lane for requests that are held back here
     bint draining
     int32_t running                     # (a) its thread is running

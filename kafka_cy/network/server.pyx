@@ -22,10 +22,10 @@ from kafka_cy.network.address_counts cimport (
     AddressCounts, AddressLimit, address_counts_free, address_counts_init, address_limits_replace,
 )
 from kafka_cy.network.connection cimport KIND_LISTENER, ClosedConnection
+from kafka_cy.network.connection_quotas cimport excess_announce
 from kafka_cy.network.connection_rate cimport CREATION_RATE_NO_LIMIT
 from kafka_cy.network.control_queue cimport (
-    CONTROL_QUEUES, ControlMessage, ControlQueue, closed_connections_free,
-    control_queue_free, control_queue_init,
+    CONTROL_QUEUES, ControlMessage, ControlQueue, closed_connections_free, control_queue_free, control_queue_init,
     control_queue_take, control_queue_wake,
 )
 from kafka_cy.network.control_request cimport request_of
@@ -108,16 +108,14 @@ cdef class Server:
         self.network.image = image_empty()
         if self.network.reactors == NULL or self.network.log_ring == NULL or self.network.image == NULL:
             raise MemoryError
-        if self.network.denials_ring == NULL:
+        self.network.quotas = calloc(1, sizeof(Quotas))
+        if self.network.denials_ring == NULL or self.network.quotas == NULL:
             raise MemoryError
         for i in range(CONTROL_QUEUES):
             control_queue_init(&self.network.controls[i])
         log_events_init(&self.network.log, self.network.log_ring)
         denials_init(&self.network.denials, self.network.denials_ring)
         address_counts_init(&self.network.addresses)
-        self.network.quotas = calloc(1, sizeof(Quotas))
-        if self.network.quotas == NULL:
-            raise MemoryError
         quotas_init(<Quotas*>self.network.quotas)
         pthread_mutex_init(&self.network.transports_mutex, NULL)
         self.closed = [[] for _ in range(CONTROL_QUEUES)]
@@ -164,8 +162,9 @@ cdef class Server:
                 raise OSError("not enough memory or file descriptors for a reactor")
             network.reactors_count = i + 1
 
-    def listen(self, int listener_index, str name, str host, int port):
-        """Open a listener (see listening_socket) and return its port. Raises OSError if the address is taken."""
+    def listen(self, int listener_index, str name, str host, int port, *, bint is_protected=False):
+        """Open a listener (see listening_socket) and return its port. Raises OSError if the address is taken. `is_protected`:
+        brokers connect to it, and the limits of all connections together do not refuse or delay those."""
         cdef NetworkState* network = self.network
         if self.started or network.listeners_count == LISTENERS_MAX:
             raise RuntimeError(f"listener {name}: the server has already been started, or has {LISTENERS_MAX} listeners")
@@ -180,6 +179,7 @@ cdef class Server:
         network.listeners[network.listeners_count].kind = KIND_LISTENER
         network.listeners[network.listeners_count].fd = opened.fileno()
         network.listeners[network.listeners_count].index = listener_index
+        network.listeners[network.listeners_count].is_protected = is_protected
         network.listeners_count += 1
         return opened.getsockname()[1]
 
@@ -220,8 +220,9 @@ cdef class Server:
         self.network.unauthenticated_max = connections_max
 
     def set_connections_max(self, int64_t connections_max):
-        """Change the limit of all connections; open ones stay. Safe at any time."""
+        """Change the limit of all connections. Too many ones are closed (connection_quotas.pyx). Safe at any time."""
         counter_set(&self.network.connections_max, connections_max)
+        excess_announce(self.network)
 
     def set_connections_per_ip_max(self, int64_t connections_per_ip_max):
         """Change the limit of connections per address; 0 refuses all new ones. Safe at any time; open ones stay."""

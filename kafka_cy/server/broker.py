@@ -105,7 +105,7 @@ class KafkaServer:
         # Bind before touching the disk: a taken port must leave no traces. Clients wait in the backlog.
         from kafka_cy.network import jobs
         from kafka_cy.network.server import MOST_REACTORS, Server
-        from kafka_cy.server.connection_limits import ConnectionLimits
+        from kafka_cy.server.connection_limits import ConnectionLimits, protected_listeners
 
         config = self.config
         reactors = config.reactors(len(os.sched_getaffinity(0)))
@@ -129,9 +129,12 @@ class KafkaServer:
         self._connection_limits = ConnectionLimits(self.server, self.log.warning)
         self._connection_limits.apply(config)
         advertised_by_name = {listener.name: listener for listener in config.advertised_listeners}
+        protected = protected_listeners(config)
         for index, listener in enumerate(config.listeners):
             try:
-                port = self.server.listen(index, listener.name, listener.host, listener.port)
+                port = self.server.listen(
+                    index, listener.name, listener.host, listener.port, is_protected=listener.name in protected
+                )
             except OSError as error:
                 raise PortTaken(f"cannot listen on {listener}: {reason_of(error)}") from error
             self.bound_ports[listener.name] = port

@@ -13,6 +13,18 @@ LIMIT_KEYS: Final = frozenset(
 )
 
 
+def protected_listeners(config: Any) -> frozenset[str]:
+    """Names of the listeners to which the limits of all connections together do not apply (`protectedListener`, KIP-402).
+
+    Clients must not be able to keep the brokers of a cluster out. Kafka does not protect the listener of the control plane.
+    With one listener for everything, or without a cluster, nothing is protected.
+    """
+    if not config.is_member or len(config.listeners) < 2:
+        return frozenset()
+    names = (config.inter_broker_listener_name, config.control_plane_listener_name)
+    return frozenset(name for name in names if name is not None)
+
+
 class ConnectionLimits:
     """Sets the limits. Owner: the thread that calls `apply`, one at a time; it never waits for a name to be resolved.
 

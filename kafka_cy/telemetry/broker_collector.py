@@ -351,6 +351,7 @@ class BrokerCollector:
             ("connections_accepted", "accepted", "Client connections accepted"),
             ("connections_refused", "refused", "Client connections refused by a limit"),
             ("connections_closed_idle", "closed_idle", "Client connections closed after connections.max.idle.ms"),
+            ("connections_closed_excess", "closed_excess", "Client connections closed because of max.connections"),
             ("connections_closed_bad_input", "closed_bad", "Client connections closed because of malformed input"),
             ("network_bytes_in", "bytes_in", "Bytes received from clients"),
             ("network_bytes_out", "bytes_out", "Bytes sent to clients"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
+import socket
 import urllib.request
 from pathlib import Path
 
@@ -190,6 +192,24 @@ def test_a_topic_that_is_deleted_while_a_member_is_away(
             wait_until(lambda: topics_of(client) == {"kept"}, "the second broker forgets the topic")
             assert "topics were deleted while this broker was not a member of the cluster topics=1 first=t" in second.log()
             assert second.errors() == [] and second.terminate() == 0
+
+
+def test_clients_do_not_keep_brokers_out(tmp_path: Path, zookeeper_connect: str) -> None:
+    """max.connections is reached: who connects to the listener between brokers takes the place of a client (KIP-402)."""
+    port, client_port = free_ports(2)
+    more = {
+        "listener.security.protocol.map": f"{LISTENER}:PLAINTEXT,CLIENT:PLAINTEXT",
+        "listeners": f"CLIENT://127.0.0.1:{client_port},{LISTENER}://127.0.0.1:{port}",
+        "max.connections": "20",
+    }
+    member = MemberBroker(tmp_path, zookeeper_connect, 1, port, more)
+    with member, contextlib.ExitStack() as opened:
+        member.wait()
+        for _ in range(21):
+            opened.enter_context(socket.create_connection(("127.0.0.1", client_port)))
+        wait_until(lambda: "refused: max.connections is reached" in member.log(), "a client that is refused")
+        assert RawClient(f"127.0.0.1:{port}").request(18, 0, {})["error_code"] == 0
+        wait_until(lambda: "closed: there are more connections than max.connections" in member.log(), "a client that is closed")
 
 
 def test_a_follower_shows_its_lag(tmp_path: Path, zookeeper_connect: str) -> None:

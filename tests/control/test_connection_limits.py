@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from kafka_cy.server.connection_limits import ConnectionLimits
+from kafka_cy.config.broker_config import BrokerConfig
+from kafka_cy.server.connection_limits import ConnectionLimits, protected_listeners
 from tests.no_threads import forbid_threads
 from tests.waiting import wait_until
 
@@ -108,3 +109,25 @@ def test_a_thread_that_cannot_start_leaves_numeric_limits(names: Names, monkeypa
     limits.apply(Config(one=5))
     resolved(limits)
     assert server.overrides == {ONE: 5}
+
+
+def protected(**settings: str) -> frozenset[str]:
+    listeners = {"listeners": "CLIENT://:9092,REPL://:9093", "inter.broker.listener.name": "REPL"}
+    protocols = {"listener.security.protocol.map": "CLIENT:PLAINTEXT,REPL:PLAINTEXT,CONTROL:PLAINTEXT"}
+    given = {name.replace("_", "."): value for name, value in settings.items()}
+    config = BrokerConfig({"zookeeper.connect": "zk:2181", "broker.id": "1", **protocols, **listeners, **given})
+    return protected_listeners(config)
+
+
+def test_listeners_between_brokers_are_protected() -> None:
+    """Kafka protects that of the control plane not, and one for everything neither."""
+    control = "CLIENT://:9092,REPL://:9093,CONTROL://:9094"
+    assert protected() == {"REPL"}
+    assert protected(listeners=control, control_plane_listener_name="CONTROL") == {"REPL", "CONTROL"}
+    assert protected(listeners="REPL://:9093") == frozenset()
+
+
+def test_nothing_is_protected_without_other_brokers() -> None:
+    config = BrokerConfig({"listeners": "PLAINTEXT://:9092,SSL://:9093"})
+    assert config.inter_broker_listener_name == "PLAINTEXT"
+    assert protected_listeners(config) == frozenset()

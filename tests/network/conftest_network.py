@@ -113,14 +113,17 @@ class Harness:
 
     def __init__(
         self, reactors: int = 2, *, authority: Authority | None = None, names_certificates: bool = False,
-        authentication: tuple[int, int, int] | None = None, **limits: Any,
+        authentication: tuple[int, int, int] | None = None, has_brokers: bool = False, **limits: Any,
     ) -> None:  # fmt: skip
         """With an `authority`, the listener uses TLS; with `names_certificates`, it asks whose certificate a client's is.
 
         `authentication`: it asks for SASL; the most bytes of a token, the time in ms, and how many clients at a time.
+        `has_brokers`: there is a second listener, in plaintext, for other brokers.
         """
         self.server = Server(reactors, **limits)
         self.port = self.server.listen(0, "PLAINTEXT" if authority is None else "SSL", "127.0.0.1", 0)
+        if has_brokers:
+            self.broker_port = self.server.listen(1, "BROKERS", "127.0.0.1", 0, is_protected=True)
         self.client_tls: ssl.SSLContext | None = None
         if authority is not None:
             self.client_tls = ssl.create_default_context(cafile=authority.trusted)
@@ -155,6 +158,11 @@ class Harness:
 
     def client(self) -> Client:
         self.clients.append(self.connect())
+        return self.clients[-1]
+
+    def broker(self) -> Client:
+        """A client of the listener for brokers."""
+        self.clients.append(Client(self.broker_port))
         return self.clients[-1]
 
     def wait_for_counter(self, name: str, value: int) -> None:

@@ -25,9 +25,11 @@ KEYS: Final[tuple[Entry, ...]] = (
      "Purge interval of waiting Fetch requests, in requests."),
     ("max.connection.creation.rate", "INT", "2147483647", "cluster-wide",
      ("at_least", 0), "MEDIUM", "server",
-     "Maximum number of new connections per second. Further connections wait in the backlog of their listener."),
+     "Maximum number of new connections per second. Further connections wait in the backlog of their listener. Those "
+     "between brokers do not count in a cluster, if they have a listener of their own."),
     ("max.connections", "INT", "2147483647", "cluster-wide", ("at_least", 0), "MEDIUM", "server",
-     "Maximum number of connections."),
+     "Maximum number of connections. Those between brokers are not refused in a cluster, if they have a listener of their "
+     "own: the connection of another listener that is idle for longest is closed."),
     ("max.connections.per.ip", "INT", "2147483647", "cluster-wide", ("at_least", 0), "MEDIUM", "server",
      "Maximum number of connections from one IP address. 0 is allowed only together with "
      "max.connections.per.ip.overrides and admits only the addresses listed there."),
