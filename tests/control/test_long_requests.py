@@ -411,8 +411,8 @@ def test_a_fault_in_a_callback_is_logged_with_its_client() -> None:
 def test_a_fault_in_the_encoding_of_a_late_response_is_logged_with_its_client() -> None:
     """The coordinator that sent the response does not see the fault."""
     callbacks: list[Any] = []
-    groups = SimpleNamespace(leave=lambda group, members, respond: callbacks.append(respond))
-    made = Dispatching(groups=groups)
+    classic = SimpleNamespace(leave=lambda group, members, respond: callbacks.append(respond))
+    made = Dispatching(groups=SimpleNamespace(classic=classic))
     control = made.dispatch(LEAVE_GROUP, string("group") + string("member"))
     callbacks.pop()(1 << 20, [])  # no 16-bit error code
     assert control.reason == "the broker failed to handle the request"
