@@ -15,12 +15,14 @@ from kafka_cy.coordinator.consumer import consumer_groups, downgrade, upgrade
 from kafka_cy.coordinator.consumer.embedded_protocol import write_assignment
 from kafka_cy.coordinator.consumer.group import ConsumerGroup
 from kafka_cy.coordinator.consumer.requests import HeartbeatRequest
+from kafka_cy.coordinator.modern import names
 from kafka_cy.coordinator.runtime import shard
 from kafka_cy.coordinator.runtime.result import CoordinatorResult
 from kafka_cy.protocol.errors import ErrorCode
 
 from .consumer_fakes import CT, ConsumerHarness
-from .fakes import FakeCluster, FakeLoop, replayed, replicated
+from .fakes import FakeCluster, FakeLoop, replayed, replicated, subscription
+from .lines import Lines
 from .share_group_fakes import SST, ShareGroupHarness
 
 MEMBERS = 20
@@ -273,6 +275,29 @@ def test_a_small_classic_group_is_converted_at_once() -> None:
     harness.join("small")
     settle(harness.loop)
     assert send_join(harness, "small")[0]["error_code"] == 0
+
+
+def test_no_turn_reads_all_topics_of_a_member_that_is_converted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(names, "PIECE_NAMES", 100)
+    topics = [f"topic{number}" for number in range(5000)]
+    protocols = [("range", subscription(topics))]
+    harness = ConsumerHarness(FakeCluster(1), group_initial_rebalance_delay_ms=0)
+    harness.loop.threads = []
+    waiting = harness.join(protocols=protocols)
+    settle(harness.loop)
+    member = waiting[0]["member_id"]
+    harness.sync(member, 1, {member: write_assignment(0, [(topic, [0]) for topic in topics])})
+    lines = Lines()
+    joined = lines(lambda: send_join(harness))
+    while harness.loop.threads or harness.loop.timers[0][0] <= harness.loop.time_s:
+        if harness.loop.threads:
+            work, done = harness.loop.threads.pop(0)
+            work()
+            lines(done)
+        else:
+            lines(harness.loop.run_next)
+    assert joined[0]["error_code"] == 0 and lines.largest < len(topics) // 2
+    assert len(harness.consumer_group("g").members[member].details.subscribed_topic_names) == len(topics)
 
 
 def test_a_group_that_cannot_be_converted_in_steps_stays() -> None:

@@ -28,7 +28,7 @@ from kafka_cy.coordinator.consumer.member_change import MemberChange
 from kafka_cy.coordinator.consumer.regexes import RegexResolution
 from kafka_cy.coordinator.consumer.requests import HeartbeatRequest
 from kafka_cy.coordinator.consumer.settings import ConsumerSettings
-from kafka_cy.coordinator.consumer.upgrade import UPGRADED_AT_ONCE
+from kafka_cy.coordinator.consumer.upgrade import BYTES_AT_ONCE, UPGRADED_AT_ONCE
 from kafka_cy.coordinator.group import Group
 from kafka_cy.coordinator.modern.context import SESSION
 from kafka_cy.coordinator.modern.deadlines import Key
@@ -86,13 +86,15 @@ class ConsumerGroups(ModernGroups):
         self._beat(request, self.heartbeats.steps, error_response, respond)
 
     def _is_long(self, request: Any) -> bool:
-        """Also if it makes a consumer group of a classic one with more than a few members."""
+        """Also if it makes a consumer group of a classic one with more than a few members, or topics."""
         return super()._is_long(request) or (request.member_epoch == 0 and self._converts_many(request.group_id))
 
     def _converts_many(self, group_id: str) -> bool:
         _, shard = self.runtime.shard_of(group_id)
         group = shard.state.groups.get(group_id) if shard is not None else None
-        return isinstance(group, ClassicGroup) and len(group.members) > UPGRADED_AT_ONCE
+        if not isinstance(group, ClassicGroup):
+            return False
+        return len(group.members) > UPGRADED_AT_ONCE or group.held_bytes() > BYTES_AT_ONCE
 
     def joins_long(self, request: JoinRequest) -> bool:
         """Whether JoinGroup takes long, if it is for a consumer group. It may make a classic group of one with many members."""

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Generator, Mapping
+from functools import partial
 from typing import Final
 
+from kafka_cy.base.slices import in_work
 from kafka_cy.coordinator.classic.group import ClassicGroup, GroupState
 from kafka_cy.coordinator.classic.member import Member as ClassicGroupMember
 from kafka_cy.coordinator.classic.protocols import CONSUMER_PROTOCOL_TYPE, select_protocol
@@ -40,6 +42,11 @@ from kafka_cy.coordinator.records import Record
 from kafka_cy.protocol.errors import ErrorCode
 
 UPGRADED_AT_ONCE: Final = 4  # members that one step converts
+BYTES_AT_ONCE: Final = 20_000  # of the members that it converts
+
+
+class _CustomAssignor(Exception):
+    """An assignment has bytes that only the assignor of the clients understands."""
 
 
 class Upgrade:
@@ -80,7 +87,6 @@ class Upgrade:
         )
 
     def _records(self) -> Generator[object, None, list[Record]]:
-        group_id, epoch = self.classic.group_id, self.epoch
         protocol = self.classic.protocol or select_protocol(self.classic.members.values())
         targets: dict[str, Partitions] = {}
         members: list[ConsumerMember] = []
@@ -88,13 +94,26 @@ class Upgrade:
         for place, each in enumerate(self.classic.members.values()):
             if place % UPGRADED_AT_ONCE == 0:
                 yield None
+            convert = partial(self._converted, each, protocol)
             try:
-                targets[each.member_id] = self._assigned(each)
-                members.append(self._member(each, protocol, targets[each.member_id]))
+                member, target = (yield from in_work(convert)) if each.held_bytes > BYTES_AT_ONCE else convert()
             except MalformedProtocol as error:
                 raise self._refused("the embedded consumer protocol is malformed") from error
-            names.update(members[-1].details.subscribed_topic_names)
+            except _CustomAssignor as error:
+                raise self._refused(
+                    "an unsupported custom assignor is in use. Please refer to the documentation or switch to a default "
+                    "assignor before re-attempting the upgrade"
+                ) from error
+            members.append(member)
+            targets[member.member_id] = target
+            names.update(member.details.subscribed_topic_names)
         metadata_hash = yield from self.context.topics.group_hash_steps(names)
+        return (yield from in_work(partial(self._encoded, members, targets, metadata_hash)))
+
+    def _encoded(
+        self, members: list[ConsumerMember], targets: dict[str, Partitions], metadata_hash: int
+    ) -> list[Record]:
+        group_id, epoch = self.classic.group_id, self.epoch
         return [
             *(member_record(group_id, each) for each in members),
             (GroupKey(group_id), Group(epoch, metadata_hash)),
@@ -103,13 +122,15 @@ class Upgrade:
             *(current_record(group_id, each) for each in members),
         ]
 
+    def _converted(self, member: ClassicGroupMember, protocol: str | None) -> tuple[ConsumerMember, Partitions]:
+        """The member, and what it has. Any thread. Raises MalformedProtocol, _CustomAssignor."""
+        target = self._assigned(member)
+        return self._member(member, protocol, target), target
+
     def _assigned(self, member: ClassicGroupMember) -> Partitions:
         assignment = read_assignment(member.assignment)
         if assignment.user_data:
-            raise self._refused(
-                "an unsupported custom assignor is in use. Please refer to the documentation or switch to a default "
-                "assignor before re-attempting the upgrade"
-            )
+            raise _CustomAssignor
         found: dict[uuid.UUID, set[int]] = {}
         for name, partitions in assignment.partitions.items():
             topic = self.context.topics.find(name)
