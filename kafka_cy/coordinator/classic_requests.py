@@ -71,7 +71,7 @@ class ClassicRequests:
             group = state.groups.get(group_id)
             classic = of_kind(group, ClassicGroup)
             if classic is not None:
-                return self.join_group.join(classic, request, later)
+                return (yield from self.join_group.join(classic, request, later))
             consumer = of_kind(group, ConsumerGroup)
             if consumer is not None and consumer.members:
                 return (yield from self.consumer.classic_members.join(state.groups, consumer, request))
@@ -86,8 +86,18 @@ class ClassicRequests:
         def done(error: ErrorCode, response: dict[str, Any] | None) -> None:
             respond(join_error(error, request.member_id) if response is None else response)
 
-        write = partial(self.runtime.write_either, group_id, operation, done, partial(self.consumer.joins_long, request))
+        write = partial(self.runtime.write_either, group_id, operation, done, partial(self._joins_long, request))
         write()
+
+    def _joins_long(self, request: JoinRequest) -> bool:
+        group = self._find(request.group_id)
+        if isinstance(group, ClassicGroup):
+            return self.join_group.is_long(group, request)
+        return self.consumer.joins_long(request)
+
+    def _find(self, group_id: str) -> Group | None:
+        _, shard = self.runtime.shard_of(group_id)
+        return shard.state.groups.get(group_id) if shard is not None else None
 
     def _check_join(self, request: JoinRequest) -> ErrorCode:
         low, high = self.config["group.min.session.timeout.ms"], self.config["group.max.session.timeout.ms"]
@@ -138,8 +148,7 @@ class ClassicRequests:
         self.runtime.write_either(group_id, operation, done, partial(self._syncs_long, request))
 
     def _syncs_long(self, request: SyncRequest) -> bool:
-        _, shard = self.runtime.shard_of(request.group_id)
-        group = shard.state.groups.get(request.group_id) if shard is not None else None
+        group = self._find(request.group_id)
         if isinstance(group, ClassicGroup):
             return self.sync_group.is_long(group, request)
         return self.consumer.syncs_long(request)

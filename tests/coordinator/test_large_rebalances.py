@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from kafka_cy.coordinator.classic import sync
+from kafka_cy.coordinator.classic import group
 from kafka_cy.coordinator.classic.group import ClassicGroup
 from kafka_cy.protocol.errors import ErrorCode
 
@@ -17,7 +17,7 @@ MEMBERS = 3
 
 @pytest.fixture
 def harness(monkeypatch: pytest.MonkeyPatch) -> Harness:
-    monkeypatch.setattr(sync, "MEMBERS_AT_ONCE", MEMBERS - 1)
+    monkeypatch.setattr(group, "STORED_AT_ONCE_MEMBERS", MEMBERS - 1)
     harness = Harness(FakeCluster(1))
     harness.loop.threads = []
     return harness
@@ -109,3 +109,26 @@ def test_the_partition_is_lost_meanwhile(harness: Harness, works: int, *, reload
     assert held.member_bytes == (harness.group().held_bytes() if reload else 0)
     harness.loop.advance(60)
     assert held.member_bytes == 0, "sessions of the loaded members have ended"
+
+
+def test_a_static_member_that_comes_back_to_a_large_group(harness: Harness) -> None:
+    harness.loop.threads = None
+    waiting = [harness.join(instance=f"i{number}") for number in range(MEMBERS)]
+    harness.loop.advance(10)
+    names = [each[0]["member_id"] for each in waiting]
+    leader = waiting[0][0]["leader"]
+    for name in sorted(names, key=lambda each: each == leader):
+        harness.sync(name, 1, {each: each.encode() for each in names}, instance=f"i{names.index(name)}")
+    assert harness.group().state_name == "Stable"
+    harness.loop.threads = []
+    came = harness.join(instance="i1")
+    meanwhile = harness.sync(names[2], 1, instance="i2")
+    assert not came and not meanwhile and len(harness.loop.threads) == 1
+    settle(harness)
+    assert came[0]["generation_id"] == 1 and meanwhile[0]["assignment"] == names[2].encode()
+    new = came[0]["member_id"]
+    assert harness.sync(new, 1, instance="i1")[0]["assignment"] == names[1].encode()
+    assert harness.heartbeat(names[1], 1, instance="i1") == ErrorCode.FENCED_INSTANCE_ID
+    assert harness.coordinator.rebalancer.held.member_bytes == harness.group().held_bytes()
+    state = harness.coordinator.runtime.shards[0].state
+    assert replicated(replayed(harness.cluster.hosted[0].records())) == replicated(state)

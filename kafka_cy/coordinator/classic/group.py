@@ -7,6 +7,7 @@ from collections.abc import Collection, Generator, Iterable, Mapping
 from enum import Enum
 from typing import Any, ClassVar
 
+from kafka_cy.coordinator.classic.limits import STORED_AT_ONCE_BYTES, STORED_AT_ONCE_MEMBERS
 from kafka_cy.coordinator.classic.member import Member, Respond
 from kafka_cy.coordinator.classic.protocols import CONSUMER_PROTOCOL_TYPE, select_protocol
 from kafka_cy.coordinator.classic.subscriptions import AT_ONCE_BYTES, unread_topics
@@ -263,6 +264,10 @@ class ClassicGroup(Group):
     def held_bytes(self) -> int:
         """How much of `MEMBER_BYTES_MAX` the members take."""
         return sum(member.held_bytes for member in self.members.values())
+
+    def is_large(self) -> bool:
+        """Whether it takes more than about a millisecond to make the group's record."""
+        return len(self.members) > STORED_AT_ONCE_MEMBERS or self.held_bytes() > STORED_AT_ONCE_BYTES
 
     def all_joined(self) -> bool:
         """Whether every member waits for the end of the join phase."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from functools import partial
 from typing import Any
 
+from kafka_cy.base.slices import in_work
 from kafka_cy.coordinator.classic.group import ClassicGroup, GroupState
 from kafka_cy.coordinator.classic.limits import PENDING_MEMBERS_MAX
 from kafka_cy.coordinator.classic.member import Member, Respond
@@ -13,12 +15,13 @@ from kafka_cy.coordinator.classic.rebalance import SETTLED, Rebalancer
 from kafka_cy.coordinator.classic.requests import JoinRequest
 from kafka_cy.coordinator.classic.responses import join_error, join_success, respond_join, respond_sync, sync_error
 from kafka_cy.coordinator.classic.sessions import NEW_MEMBER_JOIN_TIMEOUT_S
-from kafka_cy.coordinator.records import GroupKey
+from kafka_cy.coordinator.records import GroupKey, StoredGroup
 from kafka_cy.coordinator.runtime.result import CoordinatorResult
 from kafka_cy.protocol.errors import ErrorCode
 
 REASON_CHARS_MAX = 255  # of a client, as in Kafka's own clients
 Result = CoordinatorResult[dict[str, Any]]
+Steps = Generator[object, None, Result]
 
 
 class JoinGroup:
@@ -31,8 +34,16 @@ class JoinGroup:
         self.loop = rebalancer.loop
         self.members_max = members_max
 
-    def join(self, group: ClassicGroup, request: JoinRequest, respond: Respond) -> Result:
-        """`respond` is kept until the join phase ends, unless the result has a response already."""
+    def is_long(self, group: ClassicGroup, request: JoinRequest) -> bool:
+        """Whether a static member comes back to a large group, which is stored with its new id."""
+        returns = not request.member_id and request.instance_id in group.static_members
+        return returns and group.state is GroupState.STABLE and group.is_large()
+
+    def join(self, group: ClassicGroup, request: JoinRequest, respond: Respond) -> Steps:
+        """`respond` is kept until the join phase ends, unless the result has a response already.
+
+        A task for slices, or `at_once`.
+        """
         if not self._has_room(group, request.member_id):
             removed = partial(self.rebalancer.remove_member, group, request.member_id) if request.member_id else None
             return Result(response=join_error(ErrorCode.GROUP_MAX_SIZE_REACHED), apply=removed)
@@ -44,7 +55,7 @@ class JoinGroup:
             return Result(response=join_error(ErrorCode.GROUP_MAX_SIZE_REACHED, request.member_id))
         if request.member_id:
             return self._join_known(group, request, respond)
-        return self._join_new(group, request, respond)
+        return (yield from self._join_new(group, request, respond))
 
     def _has_room(self, group: ClassicGroup, member_id: str) -> bool:
         if group.state is GroupState.EMPTY:
@@ -58,11 +69,11 @@ class JoinGroup:
 
     # -- without a member id --
 
-    def _join_new(self, group: ClassicGroup, request: JoinRequest, respond: Respond) -> Result:
+    def _join_new(self, group: ClassicGroup, request: JoinRequest, respond: Respond) -> Steps:
         member_id = group.new_member_id(request.client_id, request.instance_id)
         if request.instance_id is not None:
             if request.instance_id in group.static_members:
-                return self._replace_static(group, request, member_id, respond)
+                return (yield from self._replace_static(group, request, member_id, respond))
         elif request.require_known_member_id:
             if self.held.pending_members >= PENDING_MEMBERS_MAX:
                 return Result(response=join_error(ErrorCode.GROUP_MAX_SIZE_REACHED))
@@ -116,7 +127,7 @@ class JoinGroup:
 
     # -- static members --
 
-    def _replace_static(self, group: ClassicGroup, request: JoinRequest, member_id: str, respond: Respond) -> Result:
+    def _replace_static(self, group: ClassicGroup, request: JoinRequest, member_id: str, respond: Respond) -> Steps:
         """A static member came back: it gets a new id and the old one is fenced. In Stable nobody else notices."""
         assert request.instance_id is not None
         old = group.members[group.static_members[request.instance_id]]
@@ -125,13 +136,12 @@ class JoinGroup:
             request.session_timeout_ms, request.protocols, self.loop.now(), old.assignment,
         )  # fmt: skip
         new.is_new = old.is_new
-        members = [each for each in group.members.values() if each is not old] + [new]
-        if group.state is not GroupState.STABLE or select_protocol(members) != group.protocol:
+        stored = (yield from in_work(partial(_stored, group, old, new))) if group.state is GroupState.STABLE else None
+        if stored is None:
             return Result(apply=partial(self._replace_and_rebalance, group, old, new, respond))
         old_leader = group.leader or ""
-        leader = new.member_id if group.leader == old.member_id else None
         return Result(
-            [(GroupKey(group.group_id), group.to_stored(members=members, leader=leader))],
+            [(GroupKey(group.group_id), stored)],
             apply=partial(self._replace_in_stable, group, old, new, request, old_leader, respond),
         )
 
@@ -158,6 +168,14 @@ class JoinGroup:
             respond(join_success(group, new, with_members=leads) | {"skip_assignment": leads})
         else:
             respond(join_success(group, new, with_members=False, leader=old_leader))
+
+
+def _stored(group: ClassicGroup, old: Member, new: Member) -> StoredGroup | None:
+    """The group with the new member in place of the old one; None if it has to choose another protocol then. Any thread."""
+    members = [each for each in group.members.values() if each is not old] + [new]
+    if select_protocol(members) != group.protocol:
+        return None
+    return group.to_stored(members=members, leader=new.member_id if group.leader == old.member_id else None)
 
 
 def _reason(what: str, request: JoinRequest) -> str:

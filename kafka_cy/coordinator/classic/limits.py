@@ -10,6 +10,8 @@ from kafka_cy.coordinator.classic.requests import JoinRequest
 
 PENDING_MEMBERS_MAX = 100_000  # member ids that were given out (MEMBER_ID_REQUIRED) and not used yet
 MEMBER_BYTES_MAX = 512 << 20  # members with their ids, subscriptions and assignments, and ids that were given out
+STORED_AT_ONCE_MEMBERS = 100  # of a group whose record is made in one step
+STORED_AT_ONCE_BYTES = 1_000_000  # of what they hold
 MEMBER_OBJECT_BYTES = 1000  # of a member besides the fields that are counted: the object, tables, a request that waits
 PROTOCOL_OBJECT_BYTES = 150  # of a protocol besides its name and subscription
 PENDING_OBJECT_BYTES = 200  # of an id that was given out besides the id

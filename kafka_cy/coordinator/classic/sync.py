@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from kafka_cy.base.slices import in_work
 from kafka_cy.coordinator.classic.group import ClassicGroup, GroupState
@@ -17,8 +17,6 @@ from kafka_cy.coordinator.runtime.result import CoordinatorResult
 from kafka_cy.protocol.errors import ErrorCode
 
 Result = CoordinatorResult[dict[str, Any]]
-MEMBERS_AT_ONCE: Final = 100  # of a group whose record is made in one step
-BYTES_AT_ONCE: Final = 1_000_000  # of what they hold
 
 
 class SyncGroup:
@@ -30,9 +28,8 @@ class SyncGroup:
 
     def is_long(self, group: ClassicGroup, request: SyncRequest) -> bool:
         """Whether the assignment of a large group is to be stored."""
-        if group.leader != request.member_id or group.state is not GroupState.COMPLETING_REBALANCE:
-            return False
-        return len(group.members) > MEMBERS_AT_ONCE or group.held_bytes() > BYTES_AT_ONCE
+        leads = group.leader == request.member_id and group.state is GroupState.COMPLETING_REBALANCE
+        return leads and group.is_large()
 
     def sync(self, group: ClassicGroup | None, request: SyncRequest, respond: Respond) -> Generator[object, None, Result]:
         """`respond` is kept until the leader's assignment is there, unless the result has a response already.
