@@ -278,6 +278,9 @@ class ReplicaManager:
         if endpoints == self._brokers:
             return
         self._plane.set_live_brokers(endpoints)
+        if self._brokers.keys() - endpoints.keys():
+            # A high watermark that has waited for one of them to join its ISR moves. (Kafka's waits for the next append or fetch.)
+            self._slices.add(self._shrink_steps(list(self.isr.led)))
         self._brokers.clear()
         self._brokers.update(endpoints)
         self.fetchers.endpoints_changed()

@@ -329,7 +329,10 @@ cdef class HostedPartition:
         return [(found[i], epochs[i]) for i in range(count)]
 
     def lagging(self):
-        """Broker ids of the members of the ISR that are not caught up; [] while a change of the ISR is in flight."""
+        """Broker ids of the members of the ISR that are not caught up; [] while a change of the ISR is in flight.
+
+        The high watermark moves if it has waited for a replica outside of the ISR that is not alive or not caught up any more.
+        """
         cdef int32_t[LAGGING_MAX] found
         cdef int32_t count
         with nogil:

@@ -196,14 +196,18 @@ cdef void partition_withdraw_isr(Partition* partition, int32_t leader_epoch) noe
 
 
 cdef int32_t partition_lagging(Partition* partition, int32_t* broker_ids, int32_t capacity) noexcept nogil:
+    """The high watermark waits for nobody any more who has gone, or was caught up for the last time a while ago."""
     cdef Log* log = lock_log(partition)
     cdef int32_t* found = NULL
     cdef int32_t count = 0
+    cdef bint moved = advance_high_watermark(partition, log)
     if atomic_load_i32(&partition.state) == PARTITION_ONLINE and partition.replicas.count > 0:
         found = <int32_t*>malloc(<size_t>partition.replicas.count * sizeof(int32_t))
     if found != NULL:
         count = replicas_lagging(&partition.replicas, log_end_offset(log), replica_lag_max_ms(), replica_clock_ms(), found)
     unlock_log(log)
+    if moved:
+        partition_wake(partition)
     count = min(count, capacity)
     if count > 0:
         memcpy(broker_ids, found, <size_t>count * sizeof(int32_t))

@@ -110,6 +110,21 @@ def test_a_refused_change_of_the_isr_is_proposed_again(make: Make) -> None:
     wait_until(lambda: cluster.brokers[1].call("isr", TOPIC) == (1, 2), "broker 2 is in the ISR")
 
 
+def test_a_replica_that_may_join_is_not_waited_for_when_its_broker_is_gone(make: Make) -> None:
+    """Nobody appends or fetches after that: a producer with acks=all would wait for its time-out."""
+    cluster = make(2)
+    cluster.refuse = 107
+    cluster.lead(1, [1], replicas=[1, 2])
+    cluster.produce(1, batch())
+    cluster.await_offsets(2, 1)
+    cluster.brokers.pop(2).kill()
+    assert cluster.produce(1, batch(), acks=1) == (0, 1)
+    assert cluster.brokers[1].describe(TOPIC).high_watermark == 1, "it is caught up, as far as its leader knows"
+    cluster.tell_brokers()
+    cluster.await_offsets(1, 2)
+    assert cluster.brokers[1].call("isr", TOPIC) == (1,)
+
+
 def test_min_insync_replicas(make: Make) -> None:
     cluster = make(2, Options(config=(("min.insync.replicas", 2),)))
     cluster.lead(1)

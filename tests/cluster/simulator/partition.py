@@ -169,6 +169,7 @@ class SimulatedPartition:
         return [(each, self._broker_epochs.get(each, -1)) for each in found]
 
     def lagging(self) -> list[int]:
+        self._advance()
         return self._probe.lagging(self.log.end, self._now()) if self.is_leader and self._others() else []
 
     # -- the rules --
