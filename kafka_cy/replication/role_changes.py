@@ -7,7 +7,7 @@ changes in one step, or not at all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -31,6 +31,7 @@ from kafka_cy.protocol.errors import ErrorCode
 from kafka_cy.replication.deleted_replicas import DeletedReplicas, Deletion
 from kafka_cy.replication.fetchers import Fetchers
 from kafka_cy.replication.isr_changes import IsrChanges, LedPartition
+from kafka_cy.replication.new_handles import NewHandles, lead_with
 from kafka_cy.replication.replica_states import Key, ReplicaStates, replica_state
 from kafka_cy.replication.waiting_roles import UnknownSettings, UnreadSettings, WaitingRoles
 from kafka_cy.storage.log_dir import NO_TOPIC_ID
@@ -39,8 +40,7 @@ from kafka_cy.storage.partition_folders import names_partition
 
 NONE = int(ErrorCode.NONE)
 REPLICAS_MAX = 1_000  # of one partition
-AGAIN_S = 1.0  # after which a role is taken again that could not be taken for lack of memory
-AGAIN_MAX = 600
+ADOPTED_AT_ONCE = 50  # partitions that get topic ids before the metadata names their new handles
 Steps = Generator[Any, None, None]
 
 
@@ -84,7 +84,7 @@ class RoleChanges:
         self._states = around.states
         self._deleted = DeletedReplicas()
         self._ignored_keys: dict[tuple[ErrorCode, str], list[tuple[Key, int]]] = {}  # of the request that is worked on
-        self._adopted: set[Key] = set()  # partitions that have a new handle, of which no coordinator was told yet
+        self._handles = NewHandles(around, self._guarded)
         self._created: set[str] = set()  # topics with new logs, whose folders are not durable or of which nobody was told yet
         self._controller_id = -1  # of the last LeaderAndIsr that was not refused
 
@@ -211,8 +211,29 @@ class RoleChanges:
                 self._around.log.warning(what, **details)
         self._ignored_keys.clear()
 
+    def _give_ids(self, roles: dict[Key, Role], answers: dict[Key, int]) -> Steps:
+        """Topics have ids now. Nobody can use a partition from its new handle on until that is published."""
+        lacking = [role for role in roles.values() if self._handles.lacks_id(role)]
+        yield from self._handles.prepare(lacking)
+        for first in range(0, len(lacking), ADOPTED_AT_ONCE):
+            adopted: list[Key] = []
+            try:
+                for role in lacking[first : first + ADOPTED_AT_ONCE]:
+                    code = self._step(self._handles.adopt, role, adopted)
+                    if code != NONE:
+                        answers[role.key] = code
+                        del roles[role.key]
+                        self._around.waiting.drop(role.key)
+                    yield
+            finally:
+                if adopted:
+                    self._around.hosted({topic for topic, _ in adopted})
+            # Coordinators hold the former handles, with which nobody leads.
+            yield from self._tell((*key, self._states.leader_epoch(key), True) for key in adopted if self._states.leads(key))
+
     def _create(self, roles: dict[Key, Role], answers: dict[Key, int]) -> Steps:
         """Create logs, and make their folders durable before anybody uses them."""
+        yield from self._give_ids(roles, answers)
         created = self._created
         configs: dict[str, dict[str, Any] | Exception | None] = {}
         for role in list(roles.values()):
@@ -253,58 +274,6 @@ class RoleChanges:
                 raise UnreadSettings(f"the settings of its topic cannot be read: {config!r}") from config
             logs.create(topic, index, role.topic_id, config)
             created.add(topic)
-        elif partition.topic_id == NO_TOPIC_ID != role.topic_id:
-            logs.assign_topic_id(topic, index, role.topic_id)
-            created.add(topic)
-            self._adopted.add(role.key)
-            self._take_again(role)
-
-    def _take_again(self, role: Role, tries: int = 0) -> None:
-        """The partition has a new handle, without a role: with the epoch that is known it takes the old one again.
-
-        Without memory it tries again later, which a role that came meanwhile does not mind: the controller sends an epoch once.
-        """
-        try:
-            self._take_known(role.key)
-        except MemoryError:
-            log = self._around.log
-            if tries == AGAIN_MAX:
-                log.error("a replica has no role before its next leader epoch: out of memory", partition=_name(role.key))
-                return
-            if not tries:
-                log.warning("a replica waits for memory to take its role again", partition=_name(role.key))
-            self._around.later(AGAIN_S, partial(self._guarded, self._take_again, role, tries + 1))
-
-    def _take_known(self, key: Key) -> None:
-        """Raises MemoryError, StorageFailure."""
-        known, partition = self._states.by_key.get(key), self._around.logs.partitions.get(key)
-        if known is None or partition is None:
-            return
-        led = self._around.isr.led.get(key)
-        if known.leader == self._states.broker_id and led is not None:
-            self._lead_with(partition, led)
-            self._set_adding(partition, key, known.adding_replicas)
-            led.topic_id = UUID(bytes=partition.topic_id)
-        else:
-            partition.follow(known.leader_epoch)
-            self._set_adding(partition, key, known.adding_replicas)
-            following = self._around.fetchers.following.get(key)
-            if following is not None:
-                self._around.fetchers.follow(key, following.leader, following.leader_epoch)
-
-    def _set_adding(self, partition: Any, key: Key, replicas: Collection[int]) -> None:
-        """Before the first bytes are fetched. It is for metrics only: without memory, the role is taken all the same."""
-        try:
-            partition.set_adding(replicas, self._states.broker_id)
-        except MemoryError:
-            self._around.log.warning("the metrics of a reassignment lack a partition: out of memory", partition=_name(key))
-
-    def _lead_with(self, partition: Any, led: LedPartition) -> None:
-        """What was asked of the controller stays asked: it may have stored it, and the high watermark must not pass who joins."""
-        joining = None if led.joining is None else led.joining[0]
-        partition.lead(
-            led.leader_epoch, led.counted, led.isr, self._states.broker_id, proposed=led.proposed is not None, joining=joining
-        )  # fmt: skip
 
     def _step(self, step: Callable[[Role, Any], object], role: Role, result: Any) -> int:
         """Do one step for one partition. The broker may have registered again since this was told, or while settings were read.
@@ -349,10 +318,6 @@ class RoleChanges:
 
     def _lead(self, role: Role, became: list[tuple[str, int, int, bool]]) -> None:
         state, (topic, index) = role.state, role.key
-        if role.key in self._adopted:
-            # Coordinators hold the former handle, with which nobody leads.
-            self._adopted.remove(role.key)
-            became.append((topic, index, self._states.leader_epoch(role.key), True))
         if self._is_outdated(role):
             return
         # In an epoch that was missed another broker may have led: what this one coordinates is loaded anew (lead_locked).
@@ -366,8 +331,8 @@ class RoleChanges:
             # This state may be on its way since before what was asked of the controller. (Kafka refuses an equal leader epoch, but
             # of a controller in KRaft mode; then its leader forgets what it has asked for.)
             led = known
-        self._lead_with(partition, led)
-        self._set_adding(partition, role.key, state.adding_replicas)
+        lead_with(partition, led, self._states.broker_id)
+        self._handles.set_adding(partition, role.key, state.adding_replicas)
         self._states.by_key[role.key] = replica_state(state, replicas)
         if led is known:
             self._around.isr.repeated(role.key)
@@ -392,7 +357,7 @@ class RoleChanges:
         partition.follow(state.leader_epoch)
         self._states.by_key[role.key] = replica_state(state, tuple(dict.fromkeys(state.replicas)))
         self._around.isr.resign(role.key)
-        self._set_adding(partition, role.key, state.adding_replicas)
+        self._handles.set_adding(partition, role.key, state.adding_replicas)
         if is_new_epoch:
             became.append((topic, index, state.leader_epoch, False))
             self._around.fetchers.follow(role.key, state.leader, state.leader_epoch)

@@ -196,6 +196,12 @@ def write_topic_id(folder: str, topic_id: bytes, *, sync: bool = False) -> None:
     write_file(f"{folder}/partition.metadata", f"version: 0\ntopic_id: {text}", sync=sync)
 
 
+def ensure_topic_id(folder: str, topic_id: bytes) -> None:
+    """Have partition.metadata name this topic, durably. Raises OSError."""
+    if read_topic_id(folder) != topic_id:
+        write_topic_id(folder, topic_id, sync=True)
+
+
 def sync_topic_id(folder: str) -> None:
     """Make partition.metadata durable, unless the folder is gone. Raises OSError."""
     with contextlib.suppress(FileNotFoundError):

@@ -20,6 +20,7 @@ from kafka_cy.storage.log_dir import (
     NO_TOPIC_ID,
     LogDir,
     LogDirError,
+    ensure_topic_id,
     folder_aside,
     read_topic_id,
     sync_topic_id,
@@ -280,10 +281,9 @@ class LogManager:
         hosted, key = self._hosted, (topic, index)
         with hosted.mutex:
             former = hosted.partitions[key]
-            write_topic_id(former.log.directory, topic_id, sync=True)
-            partition = HostedPartition(
-                former.log, topic, topic_id, index, NO_EPOCH, high_watermark=former.high_watermark, leads=False
-            )
+            ensure_topic_id(former.log.directory, topic_id)
+            end = former.high_watermark
+            partition = HostedPartition(former.log, topic, topic_id, index, NO_EPOCH, high_watermark=end, leads=False)
             former.follow(NO_EPOCH)
             partition.append_received(b"", NO_EPOCH, former.high_watermark)  # which may have moved until now
             hosted.partitions[key] = partition

@@ -10,10 +10,21 @@ from uuid import UUID
 
 import pytest
 
+from kafka_cy.base.slices import Work
 from kafka_cy.protocol.controller_messages.alter_partition import AlterPartitionResponse, ChangedPartition, ChangedTopic
-from kafka_cy.replication import role_changes
+from kafka_cy.protocol.controller_messages.leader_and_isr import (
+    LeaderAndIsrRequest,
+    LeaderAndIsrResponse,
+    PartitionState,
+    TopicState,
+)
+from kafka_cy.replication import new_handles
 from kafka_cy.replication.isr_changes import IsrChanges, LedPartition
-from kafka_cy.replication.role_changes import Role, RoleChanges
+from kafka_cy.replication.new_handles import NewHandles
+from kafka_cy.replication.replica_states import ReplicaStates, replica_state
+from kafka_cy.replication.role_changes import ADOPTED_AT_ONCE, Role, RoleChanges
+from kafka_cy.replication.waiting_roles import WaitingRoles
+from kafka_cy.storage import topic_id_files
 from kafka_cy.storage.hosted_partition import HostedPartition
 from kafka_cy.storage.log import PartitionLog, StorageFailure
 from tests.storage.batches import batch
@@ -44,7 +55,7 @@ class Adoption:
         states = SimpleNamespace(by_key={KEY: SimpleNamespace(leader=1, leader_epoch=3, adding_replicas=())}, broker_id=1)
         around: Any = SimpleNamespace(logs=SimpleNamespace(partitions=partitions), states=states, isr=self.changes)
         state: Any = None
-        RoleChanges(around)._take_again(Role(KEY, ID.bytes, state))
+        NewHandles(around, RoleChanges(around)._guarded).take_again(Role(KEY, ID.bytes, state))
         assert (self.new.state, self.new.high_watermark) == (0, 0)
         self._done = sent.pop()
 
@@ -104,7 +115,7 @@ class WithoutMemory:
             log=SimpleNamespace(warning=self.log, error=self.log),
         )
         state: Any = None
-        RoleChanges(around)._take_again(Role(KEY, ID.bytes, state))
+        NewHandles(around, RoleChanges(around)._guarded).take_again(Role(KEY, ID.bytes, state))
 
     def failing(self, step: Callable[..., object]) -> Callable[..., object]:
         def take(*arguments: Any, **more: Any) -> None:
@@ -120,7 +131,7 @@ class WithoutMemory:
 
     def wait(self) -> None:
         delay_s, call = self.later.pop()
-        assert delay_s == role_changes.AGAIN_S and not self.later
+        assert delay_s == new_handles.AGAIN_S and not self.later
         call()
 
 
@@ -153,7 +164,7 @@ def test_a_partition_that_is_deleted_waits_no_more(tmp_path: Path) -> None:
 
 
 def test_it_does_not_wait_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(role_changes, "AGAIN_MAX", 3)
+    monkeypatch.setattr(new_handles, "AGAIN_MAX", 3)
     replica = WithoutMemory(tmp_path, failures=10, leader=1)
     for _ in range(3):
         replica.wait()
@@ -165,3 +176,76 @@ def test_a_log_that_fails_meanwhile_ends_the_waiting(tmp_path: Path) -> None:
     replica.partition.retire("offline")
     replica.wait()
     assert replica.lines == [WAITS, "a replica is offline: its log fails"] and not replica.later
+
+
+class Renaming:
+    """A broker that leads partitions of topics without ids, and the order in which it does what LeaderAndIsr asks for."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, partitions: int) -> None:
+        self.events: list[tuple[Any, ...]] = []
+        self.failing: set[int] = set()
+        self.partitions: dict[Any, Any] = {}
+        for index in range(partitions):
+            self.partitions["t", index] = self._handle(f"{folder}/t-{index}", bytes(16))
+        monkeypatch.setattr(topic_id_files, "ensure_topic_id", lambda path, topic_id: self.events.append(("write", path)))
+        states = ReplicaStates(1, self.partitions)
+        role = PartitionState(0, 1, 1, 3, (1,), 7, (1,))
+        for key in self.partitions:
+            states.by_key[key] = replica_state(role, (1,))
+        logs = SimpleNamespace(partitions=self.partitions, assign_topic_id=self._assign, offline_dirs=set())
+        fetchers = SimpleNamespace(leave=lambda key: None, stop_idle=lambda: None, following={})
+        around: Any = SimpleNamespace(
+            logs=logs, states=states, isr=IsrChanges(1, self.partitions, lambda *_: None, lambda *_: None), fetchers=fetchers,
+            hosted=lambda topics: self.events.append(("publish", topics)),
+            leadership=lambda topic, index, epoch, leads: self.events.append(("tell", index, epoch, leads)),
+            log=SimpleNamespace(info=lambda *_, **__: None, warning=lambda *_, **__: None, error=lambda *_, **__: None),
+            waiting=WaitingRoles(lambda topic: True, lambda delay_s, call: None, lambda: None, lambda: 0.0),
+        )  # fmt: skip
+        self._roles = RoleChanges(around)
+
+    def _handle(self, path: str, topic_id: bytes) -> Any:
+        log = SimpleNamespace(directory=path)
+        return SimpleNamespace(
+            topic_id=topic_id, log=log, state=0, lead=lambda *_, **__: None, follow=lambda epoch: None, set_adding=lambda *_: None
+        )  # fmt: skip
+
+    def _assign(self, topic: str, index: int, topic_id: bytes) -> None:
+        if index in self.failing:
+            raise OSError
+        self.partitions[topic, index] = self._handle("", topic_id)
+        self.events.append(("assign", index))
+
+    def tell_ids(self) -> dict[int, int]:
+        """LeaderAndIsr with ids: the error codes."""
+        rows = tuple(PartitionState(index, 1, 1, 3, (1,), 7, (1,)) for _, index in self.partitions)
+        request = LeaderAndIsrRequest(9, 1, -1, (TopicState("t", ID, rows),), ())
+        answers: list[LeaderAndIsrResponse] = []
+        for each in self._roles.leader_and_isr(request, answers.append):
+            if isinstance(each, Work):
+                each.run()
+        return {each.partition: each.error_code for each in answers[0].topics[0].partitions}
+
+
+def test_partitions_that_get_ids_are_used_until_their_files_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each can be used again as soon as a few others have their new handles, too."""
+    count = 2 * ADOPTED_AT_ONCE + 1
+    broker = Renaming(tmp_path, monkeypatch, count)
+    assert set(broker.tell_ids().values()) == {0}
+    kinds = [kind for kind, *_ in broker.events]
+    rounds = [ADOPTED_AT_ONCE, ADOPTED_AT_ONCE, 1]
+    expected = ["write"] * count + [each for size in rounds for each in ["assign"] * size + ["publish"] + ["tell"] * size]
+    assert kinds == expected
+    assert [event[1:] for event in broker.events if event[0] == "tell"] == [(index, 3, True) for index in range(count)]
+    broker.events.clear()
+    assert set(broker.tell_ids().values()) == {11} and broker.events == []
+
+
+def test_a_partition_whose_id_cannot_be_written_holds_up_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broker = Renaming(tmp_path, monkeypatch, 3)
+    broker.failing = {1}
+    assert broker.tell_ids() == {0: 0, 1: 56, 2: 0}
+    assert [event[1] for event in broker.events if event[0] == "tell"] == [0, 2]
+    broker.failing = set()
+    broker.events.clear()
+    assert broker.tell_ids() == {0: 11, 1: 0, 2: 11}
+    assert [event for event in broker.events if event[0] != "write"] == [("assign", 1), ("publish", {"t"}), ("tell", 1, 3, True)]

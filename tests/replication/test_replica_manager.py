@@ -112,7 +112,7 @@ def test_a_refused_change_of_the_isr_is_proposed_again(make: Make) -> None:
 
 def test_a_replica_that_may_join_is_not_waited_for_when_its_broker_is_gone(make: Make) -> None:
     """Nobody appends or fetches after that: a producer with acks=all would wait for its time-out."""
-    cluster = make(2)
+    cluster = make(2, Options(lag_ms=600_000))
     cluster.refuse = 107
     cluster.lead(1, [1], replicas=[1, 2])
     cluster.produce(1, batch())
