@@ -104,7 +104,7 @@ def test_a_replica_that_joins_after_it_lost_the_end_of_its_log_is_found() -> Non
 
 
 def test_deletions_that_leave_the_log_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(RoleChanges, "_delete", lambda self, key, deleted: 0)
+    monkeypatch.setattr(RoleChanges, "_delete", lambda self, key, deletion, deleted: 0)
     assert found(Rules(), Emphasis(("delete_topic",)), [1], 5_000).startswith("7:")
 
 
