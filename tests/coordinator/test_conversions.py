@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Generator, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +13,7 @@ from kafka_cy.api import consumer_group_describe, describe_groups
 from kafka_cy.base import slices
 from kafka_cy.coordinator.classic.group import ClassicGroup
 from kafka_cy.coordinator.consumer import consumer_groups, downgrade, upgrade
-from kafka_cy.coordinator.consumer.embedded_protocol import write_assignment
+from kafka_cy.coordinator.consumer.embedded_protocol import read_assignment, write_assignment
 from kafka_cy.coordinator.consumer.group import ConsumerGroup
 from kafka_cy.coordinator.consumer.requests import HeartbeatRequest
 from kafka_cy.coordinator.modern import names
@@ -35,7 +36,6 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slices, "SLICE_S", 0.0)
     monkeypatch.setattr(shard, "REPLAYED_AT_ONCE", PIECE)
     monkeypatch.setattr(downgrade, "PIECE_MEMBERS", PIECE)
-    monkeypatch.setattr("kafka_cy.coordinator.consumer.leave.PIECE_MEMBERS", PIECE)
     for module in (upgrade, consumer_groups):
         monkeypatch.setattr(module, "UPGRADED_AT_ONCE", PIECE)
 
@@ -361,3 +361,31 @@ def test_a_partition_that_is_lost_in_the_middle_leaves_nobody_waiting(kind: str)
         assert harness.coordinator.rebalancer.held.member_bytes == 0, lost
         lost += 1
     assert replaced and lost > MEMBERS / PIECE
+
+
+def test_no_turn_encodes_all_partitions_of_a_member_that_is_converted_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    harness = ConsumerHarness(FakeCluster(1))
+    harness.topic("big", uuid.uuid5(uuid.NAMESPACE_URL, "big"), downgrade.PARTITIONS_AT_ONCE + 1)
+    harness.join_consumer("g", "m")
+    harness.loop.advance(1.1)
+    (joined,) = harness.join("g", protocols=[("range", subscription(["big"]))])
+    assert harness.consumer_group("g").target[joined["member_id"]]
+    harness.loop.threads = []
+    calls = Calls(monkeypatch, downgrade, "write_assignment")
+    left = send_leave(harness)
+    assert not left
+    while not calls.by_turn[-1]:
+        if harness.loop.threads:
+            work, done = harness.loop.threads.pop(0)
+            work()
+            on_thread = calls.by_turn[-1]
+            done()
+            assert calls.by_turn[-1] == on_thread
+        else:
+            harness.loop.run_next()
+            assert calls.by_turn == [0]
+    settle(harness.loop)
+    group = harness.group("g")
+    assert left[0]["error_code"] == 0 and isinstance(group, ClassicGroup)
+    partitions = read_assignment(group.members[joined["member_id"]].assignment).partitions["big"]
+    assert partitions == tuple(range(downgrade.PARTITIONS_AT_ONCE + 1))

@@ -150,7 +150,6 @@ def test_a_removal_that_cannot_be_made_is_tried_again(monkeypatch: pytest.Monkey
 def test_members_that_become_classic_ones_are_converted_in_steps(monkeypatch: pytest.MonkeyPatch, *, leaves: bool) -> None:
     """The last member with the consumer protocol leaves, or its session is over."""
     monkeypatch.setattr(downgrade, "PIECE_MEMBERS", 3)
-    monkeypatch.setattr("kafka_cy.coordinator.consumer.leave.PIECE_MEMBERS", 3)
     converted: list[int] = [0]
     write = downgrade.write_assignment
 

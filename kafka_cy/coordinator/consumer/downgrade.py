@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator, Mapping
 from functools import partial
 from typing import Final
 
+from kafka_cy.base.slices import in_work
 from kafka_cy.coordinator.classic.group import ClassicGroup
 from kafka_cy.coordinator.classic.member import Member as ClassicGroupMember
 from kafka_cy.coordinator.classic.protocols import CONSUMER_PROTOCOL_TYPE, select_protocol
@@ -18,13 +19,14 @@ from kafka_cy.coordinator.consumer.embedded_protocol import MalformedProtocol, r
 from kafka_cy.coordinator.consumer.group import ConsumerGroup
 from kafka_cy.coordinator.consumer.member import ConsumerMember
 from kafka_cy.coordinator.group import Group
-from kafka_cy.coordinator.modern.assignment import Partitions
+from kafka_cy.coordinator.modern.assignment import Partitions, count
 from kafka_cy.coordinator.modern.errors import GroupError
 from kafka_cy.coordinator.modern.topics import Topics
 from kafka_cy.coordinator.records import GroupKey, Record, StoredGroup, StoredMember
 from kafka_cy.protocol.errors import ErrorCode
 
 PIECE_MEMBERS: Final = 20  # that one step converts
+PARTITIONS_AT_ONCE: Final = 500  # of a member that is converted in a step with others
 
 
 class Downgrade:
@@ -94,7 +96,9 @@ class Downgrade:
                 raise GroupError(
                     ErrorCode.GROUP_ID_NOT_FOUND, f"Cannot downgrade the classic group {group.group_id}: {error}."
                 ) from error
-            assignment = write_assignment(version, named(self.context.topics, targets[member.member_id]))
+            target = targets[member.member_id]
+            encode = partial(self._assignment, version, target)
+            assignment = (yield from in_work(encode)) if count(target) > PARTITIONS_AT_ONCE else encode()
             rows.append(
                 StoredMember(
                     member.member_id, member.instance_id, member.client_id, member.client_host,
@@ -105,6 +109,13 @@ class Downgrade:
         return GroupKey(group.group_id), StoredGroup(
             CONSUMER_PROTOCOL_TYPE, epoch, protocol, leader, now_ms, tuple(rows)
         )
+
+    def _assignment(self, version: int, target: Partitions) -> bytes:
+        return write_assignment(version, named(self.context.topics, target))
+
+    def is_large(self, group: ConsumerGroup) -> bool:
+        """Whether the conversion takes more than about a millisecond."""
+        return len(group.members) > PIECE_MEMBERS or sum(map(count, group.target.values())) > PARTITIONS_AT_ONCE
 
     def failed(self, groups: Mapping[str, Group], group: ConsumerGroup, error: ErrorCode) -> None:
         """It is not stored, and the group stays; or the partition was lost in the middle of the replay, and nobody ends it."""

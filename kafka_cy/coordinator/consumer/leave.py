@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from kafka_cy.coordinator.classic.leave import LEFT_AT_ONCE
 from kafka_cy.coordinator.consumer.context import ConsumerContext
-from kafka_cy.coordinator.consumer.downgrade import PIECE_MEMBERS, Downgrade
+from kafka_cy.coordinator.consumer.downgrade import Downgrade
 from kafka_cy.coordinator.consumer.group import ConsumerGroup
 from kafka_cy.coordinator.consumer.member import (
     LEAVE_STATIC_EPOCH,
@@ -60,14 +60,14 @@ class MemberRemoval:
         return CoordinatorResult(records, response, apply_steps=partial(self._removed, group, members, reason))
 
     def is_long(self, group: ConsumerGroup | None, members: list[ConsumerMember]) -> bool:
-        """Whether it takes long though these members are few: many others become members of a classic group."""
-        return group is not None and len(group.members) > PIECE_MEMBERS and self.downgrade.is_due(group, members)
+        """Whether it takes long though these members are few: the others become members of a classic group."""
+        return group is not None and self.downgrade.is_due(group, members) and self.downgrade.is_large(group)
 
     def is_long_replacement(self, group: ConsumerGroup, static: ConsumerMember | None) -> bool:
         """The same when a classic member takes the place of this static one."""
-        if static is None or len(group.members) <= PIECE_MEMBERS:
+        if static is None or not self.downgrade.is_due_after_replacement(group, static):
             return False
-        return self.downgrade.is_due_after_replacement(group, static)
+        return self.downgrade.is_large(group)
 
     def _removed(self, group: ConsumerGroup, members: list[ConsumerMember], reason: str) -> Iterator[None]:
         for place, member in enumerate(members):
