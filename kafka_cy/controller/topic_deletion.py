@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from kafka_cy.cluster.store import Children, Delete, NoNodeError, Operation, Results, StoreError
+from kafka_cy.cluster.store import Children, Delete, NoNodeError, NotEmptyError, Operation, Results, StoreError
 from kafka_cy.cluster.znodes import DELETE_TOPICS, topic_path
 from kafka_cy.controller.context import ControllerContext, Replica, ReplicaStatus
 from kafka_cy.controller.pace import Pace
@@ -151,7 +151,7 @@ class TopicDeletion:
         for path in ("/brokers/topics/{}/partitions", "/brokers/topics/{}", "/config/topics/{}", DELETE_TOPICS + "/{}"):
             left = [topic for topic in topics if topic not in failed]
             changes: list[list[Operation]] = [[Delete(path.format(topic))] for topic in left]
-            for topic, change, outcome in zip(left, changes, await self._store.write(changes), strict=True):
+            for topic, change, outcome in zip(left, changes, await self._delete(changes), strict=True):
                 if self._is_refused(change, outcome):
                     failed.add(topic)
         for topic in topics:
@@ -174,12 +174,31 @@ class TopicDeletion:
             for index in indices or ()
         ]
         changes: list[list[Operation]] = [[Delete(f"{path}/state"), Delete(path)] for path in paths]
-        outcomes = await self._store.write(changes)
+        outcomes = await self._delete(changes)
         halves = [index for index, outcome in enumerate(outcomes) if isinstance(outcome, NoNodeError)]  # without a state
-        for index, outcome in zip(halves, await self._store.write([changes[i][1:] for i in halves]), strict=True):
+        for index, outcome in zip(halves, await self._delete([changes[i][1:] for i in halves]), strict=True):
             outcomes[index] = outcome
         refused = zip(owners, changes, outcomes, strict=True)
         return {topic for topic, change, outcome in refused if self._is_refused(change, outcome)}
+
+    async def _delete(self, changes: Sequence[Sequence[Operation]]) -> list[Results | StoreError]:
+        """Delete nodes. Somebody else may have put others below: they are deleted, too (Kafka: deleteRecursive)."""
+        outcomes = await self._store.write(changes)
+        for index, outcome in enumerate(outcomes):
+            if isinstance(outcome, NotEmptyError):
+                last = changes[index][-1]
+                await self._delete_below(last.path)
+                outcomes[index] = (await self._store.write([[last]]))[0]
+        return outcomes
+
+    async def _delete_below(self, path: str) -> None:
+        levels = [[path]]
+        while levels[-1]:
+            found: list[list[str] | None] = await self._store.read([Children(each) for each in levels[-1]])
+            levels.append([f"{each}/{name}" for each, names in zip(levels[-1], found, strict=True) for name in names or ()])
+        self._warning(f"{path} has nodes that are not Kafka's: they are deleted with it")
+        for level in reversed(levels[1:]):  # what is refused here refuses the deletion of `path`
+            await self._store.write([[Delete(each)] for each in level])
 
     def _is_refused(self, change: Sequence[Operation], outcome: Results | StoreError) -> bool:
         if not isinstance(outcome, StoreError) or isinstance(outcome, NoNodeError):

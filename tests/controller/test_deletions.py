@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from kafka_cy.cluster.store import Delete
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from kafka_cy.cluster.store import Delete, NoAuthError, Operation, Results
 from tests.controller.cluster import Cluster, State
 
 THREE = {1: 25, 2: 70, 3: 105}
@@ -51,17 +56,27 @@ def test_a_connection_that_is_lost_does_not_keep_new_partitions_from_leaders() -
         assert not cluster.warnings, moment
 
 
-def test_nodes_that_cannot_be_deleted_are_tried_again() -> None:
+def test_nodes_that_cannot_be_deleted_are_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     cluster = Cluster(THREE, {"t": [State((1, 2, 3), 1, 0, (1, 2, 3), 0)] * 2, "u": [State((1,), 1, 0, (1,), 0)]})
-    foreign = "/brokers/topics/t/partitions/1/foreign"
-    cluster.write(foreign, b"")
+    protected = {"/brokers/topics/t/partitions/1"}  # by rights that somebody else has set
+    apply = cluster.zookeeper.apply
+
+    def refusing(session: Any, operations: Sequence[Operation]) -> Results:
+        for index, each in enumerate(operations):
+            if isinstance(each, Delete) and each.path in protected:
+                error = NoAuthError(each.path)
+                error.operation = index
+                raise error
+        return apply(session, operations)
+
+    monkeypatch.setattr(cluster.zookeeper, "apply", refusing)
     for topic in "tu":
         cluster.write(f"/admin/delete_topics/{topic}")
     cluster.simulation.run_for(1_000)
     assert under(cluster, "/admin/delete_topics/") == ["/admin/delete_topics/t"]
     assert "/brokers/topics/t" in cluster.zookeeper.nodes and "/config/topics/t" in cluster.zookeeper.nodes
     assert ["/brokers/topics/t/partitions/1 cannot be deleted" in line for line in cluster.warnings] == [True]
-    cluster.zookeeper.apply(None, [Delete(foreign)])
+    protected.clear()
     cluster.settle()
     assert not under(cluster, "/brokers/topics/", "/config/topics/", "/admin/delete_topics/")
 
@@ -73,3 +88,27 @@ def test_a_partition_without_a_state_is_deleted() -> None:
     cluster.write("/admin/delete_topics/t")
     cluster.settle()
     assert not under(cluster, "/brokers/topics/", "/config/topics/", "/admin/delete_topics/")
+
+
+def test_foreign_nodes_are_deleted_with_the_topic() -> None:
+    """As Kafka does, which deletes all that is below the topic's node."""
+    cluster = Cluster(THREE, {"t": [State((1, 2, 3), 1, 0, (1, 2, 3), 0)] * 3, "tt": [State((1,), 1, 0, (1,), 0)]})
+    for path in ("a", "a/b", "a/b/c", "a/d", "partitions/x", "partitions/x/y", "partitions/1/state/z", "partitions/2/z"):
+        cluster.write(f"/brokers/topics/t/{path}", b"")
+    cluster.write("/config/topics/t/x", b"")
+    cluster.write("/admin/delete_topics/t")
+    cluster.simulation.run_for(1_000)
+    assert not under(cluster, "/brokers/topics/t/", "/config/topics/t/", "/admin/delete_topics/")
+    assert "/brokers/topics/t" not in cluster.zookeeper.nodes and "/config/topics/t" not in cluster.zookeeper.nodes
+    assert cluster.state("tt", 0).leader == 1
+    assert [line for line in cluster.warnings if "/brokers/topics/t/partitions/2 has nodes that are not Kafka's" in line]
+
+
+def test_foreign_nodes_and_a_lost_connection() -> None:
+    for moment in range(60):
+        cluster = Cluster(THREE, {"t": [State((1, 2, 3), 1, 0, (1, 2, 3), 0)] * 3})
+        for path in ("a", "a/b", "partitions/1/state/z", "partitions/2/z"):
+            cluster.write(f"/brokers/topics/t/{path}", b"")
+        cluster.write("/admin/delete_topics/t")
+        lose_connection(cluster, moment * 0.3)
+        assert not under(cluster, "/brokers/topics/t", "/config/topics/t", "/admin/delete_topics/t"), moment
