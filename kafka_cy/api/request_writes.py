@@ -104,12 +104,17 @@ class RequestWrites:
         self._left -= 1
         outcome = self._waiting.pop(number, None)
         if outcome is not None and (fault is None or isinstance(fault, ChangeRefused)):
-            outcome(fault)
+            try:
+                outcome(fault)
+            except Exception as error:  # noqa: BLE001 it ends the request
+                self._fault = self._fault or error
         elif outcome is not None:
             self._fault = self._fault or fault
         elif fault is None:
             details = {"resource": f"{entity_type} {entity_name}", **self._request.sender}
             self._context.log.info("a change of settings was stored after its client had the answer REQUEST_TIMED_OUT", **details)
+        elif not isinstance(fault, ChangeRefused):
+            self._request.guarded(self._fail)(fault)  # the client has its answer; the log tells a fault of ours
         self._look()
 
     def _over(self) -> None:

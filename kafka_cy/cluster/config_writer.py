@@ -123,7 +123,8 @@ class WaitingChanges:
 class ConfigWriter:
     """Makes the changes of requests, AT_ONCE at the same time, one of each request in turn. Owner: the controller's thread.
 
-    Limit: what waits is that of the requests (RequestWrites).
+    Those of one entity follow each other: at the same time, all but one would be made in vain. Limit: what waits is that of the
+    requests (RequestWrites).
     """
 
     def __init__(
@@ -137,7 +138,8 @@ class ConfigWriter:
         self.cache = cache
         self._store, self._call_later, self._stored = store, call_later, stored
         self._waiting: dict[WaitingChanges, None] = {}  # in the order of their turns
-        self._running = 0
+        # Entities that are changed now, by type and name: the changes that follow the one in work.
+        self._in_work: dict[tuple[str, str], deque[_Change]] = {}
 
     def change(self, entity_type: str, entity_name: str, edit: Edit, done: Done) -> None:
         """Change the settings of one entity, for no request; `done` hears of a fault."""
@@ -153,23 +155,38 @@ class ConfigWriter:
         self._waiting.pop(changes, None)
 
     def _next(self) -> None:
-        while self._waiting and self._running < AT_ONCE:
+        while self._waiting and len(self._in_work) < AT_ONCE:
             waiting = next(iter(self._waiting))
             del self._waiting[waiting]
             change = waiting.changes.popleft()
             if waiting.changes:
                 self._waiting[waiting] = None
-            self._running += 1
-            kind, name = change.entity_type, change.entity_name
-            calls = StoreCalls(self._store, self._call_later)
-            steps = write_settings(calls, znodes.config_entity(kind, name), change.edit, partial(self.cache.config, kind, name))
-            run(steps, partial(self._ended, change))
+            following = self._in_work.get((change.entity_type, change.entity_name))
+            if following is not None:
+                following.append(change)
+            else:
+                self._in_work[change.entity_type, change.entity_name] = deque()
+                self._make(change)
+
+    def _make(self, change: _Change) -> None:
+        kind, name = change.entity_type, change.entity_name
+        calls = StoreCalls(self._store, self._call_later)
+        steps = write_settings(calls, znodes.config_entity(kind, name), change.edit, partial(self.cache.config, kind, name))
+        run(steps, partial(self._ended, change))
 
     def _ended(self, change: _Change, stored: Values | None, fault: Exception | None) -> None:
-        self._running -= 1
+        kind, name = change.entity_type, change.entity_name
         try:
             if stored is not None:
-                self._stored(change.entity_type, change.entity_name, stored)
+                self._stored(kind, name, stored)
+        except Exception as error:  # noqa: BLE001 of whoever hears of changes; the one who waits hears of it
+            fault = error
+        try:
             change.done(fault)
         finally:
-            self._next()
+            following = self._in_work[kind, name]
+            if following:
+                self._make(following.popleft())
+            else:
+                del self._in_work[kind, name]
+                self._next()

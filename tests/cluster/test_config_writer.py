@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -208,6 +209,36 @@ def test_requests_take_turns(store: Store) -> None:
     assert large.drop() == 5 and large.drop() == 0
     store.answer()
     assert len(store.children("/config/topics")) == 4 * AT_ONCE + 1
+
+
+def test_changes_of_one_entity_follow_each_other(store: Store) -> None:
+    """However many clients change it at once, none loses against others of this broker. Other entities are changed meanwhile."""
+    broker = Broker(store)
+    answers: deque[Callable[[], object]] = deque()  # in the order of the questions, as those of ZooKeeper
+    read, submit = store.read, store.submit
+    calls = SimpleNamespace(
+        read=lambda *call: answers.append(lambda: read(*call)), submit=lambda *call: answers.append(lambda: submit(*call)),
+        session_id=store.session_id,
+    )  # fmt: skip
+    broker.writer = ConfigWriter(calls, broker.cache, lambda *_: None, lambda *change: broker.stored.append(change))  # type: ignore[arg-type]
+    for number in range(10 * AT_ONCE):
+        broker.change("topics/t", lambda before, number=number: before | {"order": before.get("order", "") + f"{number} "})
+    broker.set("topics/other", a="1")
+    count = 0
+    while answers:
+        answers.popleft()()
+        count += 1
+    assert broker.faults == [None] * (10 * AT_ONCE + 1) and count == 2 * len(broker.faults)
+    assert store.config("topics/t") == {"order": "".join(f"{number} " for number in range(10 * AT_ONCE))}
+    assert [name for _, name, _ in broker.stored].index("other") <= 1
+
+
+def test_a_fault_of_a_listener_is_the_outcome(store: Store) -> None:
+    broker = Broker(store)
+    broker.writer = ConfigWriter(store, broker.cache, lambda *_: None, lambda *_: 1 // 0)
+    broker.set("topics/t", a="1")
+    broker.set("topics/t", b="1")
+    assert [type(each) for each in broker.faults] == [ZeroDivisionError] * 2 and store.config("topics/t") == {"a": "1", "b": "1"}
 
 
 PATH, PASSWORD, MEMBER = "/config/brokers/1", "ssl.key.password", {"zookeeper.connect": "h:1", "broker.id": "1"}

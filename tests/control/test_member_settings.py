@@ -294,3 +294,30 @@ def test_a_request_that_fails_keeps_no_place(member: Member, monkeypatch: pytest
     assert "ZeroDivisionError" in request.control.reason and member.requests.count == 1  # type: ignore[attr-defined]
     member.store.speak()
     assert member.requests.count == 0 and len(member.lines) == 20 and request.responses == []
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+@pytest.mark.parametrize("place", ["listener", "outcome"])
+def test_a_fault_after_a_change_ends_the_request(
+    member: Member, monkeypatch: pytest.MonkeyPatch, place: str, is_late: bool
+) -> None:
+    """It is told, the client hears of it unless it waits no more, and the request's place is free."""
+    if place == "listener":
+        member.context.config_changes = ConfigWriter(member.store, member.context.cluster, lambda *_: None, lambda *_: 1 // 0)
+    else:
+        monkeypatch.setattr(alter_client_quotas, "shown", lambda _: 1 // 0)
+    failed: list[Exception] = []
+    member.store.is_silent = True
+    request = start(member.context, QUOTAS, 1, body_of(QUOTAS, "u"), HANDLERS[QUOTAS])
+    request.fail = lambda request, error: (failed.append(error), request.close(repr(error)))
+    member.store.held.pop(0)()  # the read
+    if is_late:
+        member.time_out()
+    member.store.speak()
+    assert member.store.config("users/u") == {"producer_byte_rate": "1"}
+    assert member.requests.count == 0 and member.timers == []
+    if is_late:
+        assert errors(QUOTAS, request) == [TIMED_OUT]
+    else:
+        assert request.responses == [] and "ZeroDivisionError" in request.control.reason  # type: ignore[attr-defined]
+    assert [type(error) for error in failed] == [ZeroDivisionError] * (place == "listener" or not is_late)
