@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from uuid import UUID
 
 from kafka_cy.controller.context import ControllerContext
+from kafka_cy.controller.pace import Pace
 from kafka_cy.controller.partition_state import RECOVERED, RECOVERING, LeaderAndIsr, TopicPartition
 from kafka_cy.controller.state_store import StateStore
 from kafka_cy.protocol.controller_messages.alter_partition import (
@@ -58,9 +59,10 @@ def check_change(
 class AlterPartitions:
     """Owner: the controller's thread. Lifetime: one term."""
 
-    def __init__(self, context: ControllerContext, states: StateStore) -> None:
+    def __init__(self, context: ControllerContext, states: StateStore, pace: Pace) -> None:
         self._context = context
         self._states = states
+        self._pace = pace
 
     async def alter(
         self, request: AlterPartitionRequest, version: int
@@ -73,7 +75,8 @@ class AlterPartitions:
         wanted: dict[TopicPartition, LeaderAndIsr] = {}
         heard: list[TopicPartition] = []
         keys: dict[TopicPartition, tuple[str, UUID | None, int]] = {}
-        for topic, change in [(each, change) for each in request.topics for change in each.partitions]:
+        for topic, change in ((each, change) for each in request.topics for change in each.partitions):
+            await self._pace.looked()
             key = (topic.topic, topic.topic_id, change.partition)
             error, partition, state = self._check(request.broker_id, topic, change, version)
             if partition is not None:
@@ -87,20 +90,19 @@ class AlterPartitions:
                 answers[key] = ChangedPartition(change.partition, error)
         written, changed, failed = await self._states.write(wanted)
         for partition, state in written.items():
+            await self._pace.looked()
             self._context.states[partition] = state
             answers[keys[partition]] = _changed(partition.partition, state)
-        for partition in (*changed, *failed):
-            error = ErrorCode.INVALID_UPDATE_VERSION if partition in changed else ErrorCode.UNKNOWN_SERVER_ERROR
-            answers[keys[partition]] = ChangedPartition(partition.partition, error)
+        for error, partitions in ((ErrorCode.INVALID_UPDATE_VERSION, changed), (ErrorCode.UNKNOWN_SERVER_ERROR, failed)):
+            for partition in partitions:
+                await self._pace.looked()
+                answers[keys[partition]] = ChangedPartition(partition.partition, error)
         await self._read_again(changed)
-        topics = [
-            ChangedTopic(
-                topic.topic,
-                topic.topic_id,
-                tuple([answers[topic.topic, topic.topic_id, each.partition] for each in topic.partitions]),
-            )
-            for topic in request.topics
-        ]
+        topics: list[ChangedTopic] = []
+        for topic in request.topics:
+            found = [answers[topic.topic, topic.topic_id, each.partition] for each in topic.partitions]
+            topics.append(ChangedTopic(topic.topic, topic.topic_id, tuple(found)))
+            await self._pace.looked(len(found))
         return AlterPartitionResponse(ErrorCode.NONE, tuple(topics)), heard, sorted(written)
 
     def _check(

@@ -98,7 +98,7 @@ class Parts:
             around.info,
             around.warning,
         )
-        self.alter_partitions = AlterPartitions(context, self.states)
+        self.alter_partitions = AlterPartitions(context, self.states, self.pace)
 
     def put(self, name: str, handler: Handler) -> None:
         """Queue an event of this term; it is forgotten if the term has ended."""

@@ -9,13 +9,22 @@ from typing import Any
 import pytest
 
 from kafka_cy.cluster.store import ReadDone, Request
-from kafka_cy.controller import partition_machine, state_store, topic_events
+from kafka_cy.controller import alter_partition, partition_machine, state_store, topic_events
+from kafka_cy.controller.alter_partition import AlterPartitions
 from kafka_cy.controller.context import ControllerContext
 from kafka_cy.controller.pace import LOOKED_AT_ONCE
 from kafka_cy.controller.term_store import DONE_AT_ONCE, READ_AT_ONCE
 from kafka_cy.protocol.controller_messages import leader_and_isr, update_metadata
+from kafka_cy.protocol.controller_messages.alter_partition import (
+    AlterPartitionRequest,
+    AlterPartitionResponse,
+    IsrMember,
+    PartitionChange,
+    TopicChange,
+)
 from kafka_cy.protocol.controller_messages.leader_and_isr import LeaderAndIsrRequest
 from kafka_cy.protocol.controller_messages.update_metadata import UpdateMetadataRequest
+from kafka_cy.protocol.errors import ErrorCode
 from tests.cluster.simulator.zookeeper_model import ModelSession
 from tests.controller.cluster import Cluster, State
 
@@ -147,3 +156,26 @@ def test_a_few_hundred_partitions_are_looked_at_in_one_turn(monkeypatch: pytest.
         change()
         cluster.settle()
     assert max(turns.most("is_online"), turns.most("assignment")) <= 2 * LOOKED_AT_ONCE
+
+
+@pytest.mark.parametrize("changed", ["stored", "changed by another"])
+def test_a_leader_changes_many_isrs(monkeypatch: pytest.MonkeyPatch, changed: str) -> None:
+    count = 2 * LOOKED_AT_ONCE
+    turns = Turns(monkeypatch)
+    turns.cluster = cluster = Cluster({1: 25, 2: 70, 3: 105}, {"t": [State((1, 2, 3), 1, 0, (1, 2, 3), 0)] * count})
+    term = cluster.controller.term
+    assert term is not None
+    if changed != "stored":
+        for index in range(count):
+            path = f"/brokers/topics/t/partitions/{index}/state"
+            cluster.write(path, cluster.zookeeper.nodes[path].data)
+    turns.watch(AlterPartitions, "_check")
+    turns.watch(alter_partition, "ChangedPartition")
+    rows = tuple(PartitionChange(index, 0, (IsrMember(1), IsrMember(2)), 0, 0) for index in range(count))
+    request = AlterPartitionRequest(1, 25, (TopicChange("", term.parts.context.topic_ids["t"], rows),))
+    answers: list[AlterPartitionResponse] = []
+    cluster.simulation.call_later(0, lambda: cluster.controller.alter_partition(request, 3, answers.append))
+    cluster.settle()
+    code = 0 if changed == "stored" else int(ErrorCode.INVALID_UPDATE_VERSION)
+    assert [(each.partition, each.error_code) for each in answers[0].topics[0].partitions] == [(i, code) for i in range(count)]
+    assert max(turns.most("_check"), turns.most("ChangedPartition")) <= LOOKED_AT_ONCE
