@@ -10,9 +10,18 @@ _ANY_ADDRESS = ("", "0.0.0.0", "::")
 def listening_socket(host: str, port: int, backlog: int) -> socket.socket:
     """Open a listening socket. Raises OSError if the address is taken or unknown.
 
+    Its connections have SO_KEEPALIVE, as those of Kafka's Acceptor: a client whose machine has vanished does not count for ever
+    while the broker has something to do for it, or if `connections.max.idle.ms` is off.
+
     No host, 0.0.0.0 and :: mean every IPv4 and IPv6 address of the machine, as with Java's sockets. On a machine
     without IPv6 they mean every IPv4 address. Port 0 is any free port.
     """
+    opened = _opened(host, port, backlog)
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # accepted sockets inherit it
+    return opened
+
+
+def _opened(host: str, port: int, backlog: int) -> socket.socket:
     if host in _ANY_ADDRESS:
         try:
             if socket.has_dualstack_ipv6():
