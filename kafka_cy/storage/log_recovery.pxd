@@ -15,6 +15,8 @@ cdef int rebuild_segment(
     Log* log, Segment* segment, int64_t offset_limit, Listing* listing, TransactionIndex* aborted, LeaderEpochs* epochs,
     int64_t* end_offset, bint* was_cut
 ) noexcept nogil
+# Its file ends where the segment does, and that is on disk.
+cdef int cut_file_of(Segment* segment) noexcept nogil
 cdef int rebuild_epochs(Log* log) noexcept nogil
 # Read the .txnindex files of segments[:end]. A file with entries that cannot be is rebuilt from the segment's batches.
 cdef int load_aborted(Log* log, Listing* listing, int32_t end) noexcept nogil

@@ -2,7 +2,7 @@
 from libc.stdint cimport int32_t, int64_t
 
 from kafka_cy.base.atomics cimport atomic_store_i32
-from kafka_cy.base.posix cimport ENOENT, ENOMEM, O_RDONLY, close, cut_file
+from kafka_cy.base.posix cimport ENOENT, ENOMEM, O_RDONLY, close, cut_file, sync_data
 from kafka_cy.records.batch cimport LOG_OVERHEAD, BatchHeader
 from kafka_cy.storage.batch_cursor cimport BatchCursor, cursor_header, cursor_init
 from kafka_cy.storage.leader_epochs cimport LeaderEpochs, epochs_assign, epochs_latest, epochs_truncate_end
@@ -51,7 +51,7 @@ cdef int recover_from(Log* log, Listing* listing, int32_t first) noexcept nogil:
         return failed           # a read or write error drops nothing
     failed = drop_segments(log, i)
     if not failed and was_cut:
-        failed = cut_torn(log.segments[i - 1])
+        failed = cut_file_of(log.segments[i - 1])
     if failed:
         return failed
     epochs_truncate_end(&log.epochs, end_offset)
@@ -75,12 +75,15 @@ cdef int drop_segments(Log* log, int32_t kept) noexcept nogil:
     return log_sync_names(log)
 
 
-cdef int cut_torn(Segment* segment) noexcept nogil:
-    """The file ends where the segment does."""
+cdef int cut_file_of(Segment* segment) noexcept nogil:
+    """The file ends where the segment does, also after a power cut: no flush looks at it when another segment follows first."""
     cdef int failed = segment_pin(segment)
+    if failed:
+        return failed
+    failed = cut_file(segment.fd, segment.size)
     if not failed:
-        failed = cut_file(segment.fd, segment.size)
-        segment_unpin(segment)
+        failed = sync_data(segment.fd)
+    segment_unpin(segment)
     return failed
 
 

@@ -7,14 +7,14 @@ from libc.string cimport memcpy, memset
 from kafka_cy.base.atomics cimport (
     atomic_add_i32, atomic_load_i32, atomic_load_i64, atomic_store_i32, atomic_store_i64, atomic_sub_i32,
 )
-from kafka_cy.base.posix cimport ENOMEM, cut_file, pthread_mutex_lock, pthread_mutex_unlock
+from kafka_cy.base.posix cimport ENOMEM, pthread_mutex_lock, pthread_mutex_unlock
 from kafka_cy.storage.batch_cursor cimport BatchCursor, cursor_find_offset, cursor_init
 from kafka_cy.storage.leader_epochs cimport LeaderEpochs, epochs_copy, epochs_free, epochs_truncate_end
 from kafka_cy.storage.log_epochs cimport write_epochs
 from kafka_cy.storage.log_failure cimport fail_log, fail_log_half_done
 from kafka_cy.storage.log_files cimport Listing, listing_free, listing_look, retire_segment, snapshots_delete_above
 from kafka_cy.storage.log_flush cimport log_sync_names, settle_rolled
-from kafka_cy.storage.log_recovery cimport rebuild_segment
+from kafka_cy.storage.log_recovery cimport cut_file_of, rebuild_segment
 from kafka_cy.storage.log_segments cimport new_active, release_segments
 from kafka_cy.storage.log_struct cimport Log, log_check_state, segment_floor
 from kafka_cy.storage.producer_state cimport producers_clear, producers_first_unreplicated
@@ -150,8 +150,8 @@ cdef int cut_segment(Log* log, Segment* segment, int32_t kept, int64_t offset, i
     if not failed and kept + 1 < log.segments_count:
         failed = log_sync_names(log)            # or, if the power goes before the next flush, a gap
     if not failed and position < segment.size:
-        failed = cut_file(segment.fd, position)
         segment.size = position
+        failed = cut_file_of(segment)
     if not failed:
         failed = scan_cut(log, segment, offset, &aborted, &epochs)
     if not failed:
@@ -192,7 +192,7 @@ cdef int scan_cut(Log* log, Segment* segment, int64_t offset, TransactionIndex* 
     if not failed:
         failed = rebuild_segment(log, segment, offset, &listing, aborted, epochs, &unused, &was_cut)
     if not failed and was_cut:
-        failed = cut_file(segment.fd, segment.size)
+        failed = cut_file_of(segment)
     listing_free(&listing)
     return failed
 
