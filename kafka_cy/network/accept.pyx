@@ -86,7 +86,7 @@ cdef void accept_some(ReactorState* reactor, Listener* listener) noexcept nogil:
         if wait_ns > 0:
             accept_throttled(reactor, listener, wait_ns)
             return
-        if listener.token_bytes_max and not authentication_has_room(reactor):
+        if listener.token_bytes_max and not authentication_has_room(reactor, listener):
             if not is_waited_for(listener):
                 return
             if not authentication_can_make_room(reactor):
@@ -113,7 +113,7 @@ cdef void accept_some(ReactorState* reactor, Listener* listener) noexcept nogil:
         if not listener.is_protected:
             creation_count(&network.connection_rate, reactor.shared.now_ns)
         if listener.token_bytes_max:
-            if not authentication_has_room(reactor):
+            if not authentication_has_room(reactor, listener):
                 authentication_make_room(reactor)
             atomic_add_i64(&network.unauthenticated, 1)     # until authentication_free
         target = least_busy(network)

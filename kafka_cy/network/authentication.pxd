@@ -9,7 +9,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t
 from kafka_cy.network.connection cimport ClosedConnection, Connection
 from kafka_cy.network.control_queue cimport ControlMessage
 from kafka_cy.network.principal cimport Principal
-from kafka_cy.network.reactor_state cimport ReactorState
+from kafka_cy.network.reactor_state cimport Listener, ReactorState
 from kafka_cy.network.timer_wheel cimport Timer
 
 cdef enum AuthenticationState:
@@ -62,8 +62,8 @@ cdef void authentication_begin(ReactorState* reactor, Connection* connection) no
 # message is no advance.
 cdef void authentication_awaits(ReactorState* reactor, Connection* connection) noexcept nogil
 cdef void authentication_goes_on(ReactorState* reactor, Connection* connection, bint has_advanced) noexcept nogil
-# Whether there may be another connection that has not authenticated.
-cdef bint authentication_has_room(ReactorState* reactor) noexcept nogil
+# Whether there may be another connection of the listener that has not authenticated.
+cdef bint authentication_has_room(ReactorState* reactor, const Listener* listener) noexcept nogil
 # Whether one of this reactor can be closed for another: it has had enough time.
 cdef bint authentication_can_make_room(ReactorState* reactor) noexcept nogil
 cdef void authentication_make_room(ReactorState* reactor) noexcept nogil        # close it

@@ -90,9 +90,11 @@ cdef void authentication_goes_on(ReactorState* reactor, Connection* connection, 
     timer_set(&reactor.wheel, &authentication.timer, reactor.shared.now_ns + authentication.left_ns)
 
 
-cdef bint authentication_has_room(ReactorState* reactor) noexcept nogil:
+cdef bint authentication_has_room(ReactorState* reactor, const Listener* listener) noexcept nogil:
+    """Clients of other listeners cannot take the places of brokers, who have as many again."""
     cdef NetworkState* network = reactor.network
-    return atomic_load_relaxed_i64(&network.unauthenticated) < atomic_load_relaxed_i64(&network.unauthenticated_max)
+    cdef int64_t most = atomic_load_relaxed_i64(&network.unauthenticated_max)
+    return atomic_load_relaxed_i64(&network.unauthenticated) < (2 * most if listener.is_protected else most)
 
 
 cdef Authentication* closable(ReactorState* reactor) noexcept nogil:

@@ -118,7 +118,7 @@ class Harness:
         """With an `authority`, the listener uses TLS; with `names_certificates`, it asks whose certificate a client's is.
 
         `authentication`: it asks for SASL; the most bytes of a token, the time in ms, and how many clients at a time.
-        `has_brokers`: there is a second listener, in plaintext, for other brokers.
+        `has_brokers`: there is a second listener for other brokers, without TLS.
         """
         self.server = Server(reactors, **limits)
         self.port = self.server.listen(0, "PLAINTEXT" if authority is None else "SSL", "127.0.0.1", 0)
@@ -133,7 +133,8 @@ class Harness:
         if names_certificates:
             self.server.set_certificate_principals(0)
         if authentication is not None:
-            self.server.set_authentication(0, authentication[0])
+            for listener in range(1 + has_brokers):
+                self.server.set_authentication(listener, authentication[0])
             self.server.set_authentication_limits(*authentication[1:])
         self.server.set_api_versions(API_VERSIONS)
         self.server.watch_closes(COLD)

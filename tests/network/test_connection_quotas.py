@@ -132,6 +132,22 @@ def test_brokers_do_not_wait_for_the_rate_of_new_connections(harness: Make) -> N
 
 
 @plaintext_only
+def test_clients_that_do_not_log_in_leave_brokers_room(harness: Make) -> None:
+    """None of them is closed for a broker. Also brokers have a limit."""
+    made = harness(1, authentication=(65536, 3_600_000, 2), has_brokers=True)
+    for _ in range(3):
+        made.client()
+    wait_until(lambda: throttled(made, 0), "the third client waits")
+    for _ in range(3):
+        made.broker()
+    wait_until(lambda: throttled(made, 1), "the third broker waits")
+    counters = made.server.counters()
+    assert (counters["accepted"], counters["connections"], counters["refused"]) == (4, 4, 0)
+    made.clients[0].close()
+    made.wait_for_counter("accepted", 5)  # the broker: for the client there is no room
+
+
+@plaintext_only
 def test_without_listeners_for_brokers_nothing_is_protected(harness: Make) -> None:
     made = harness(1, connections_max=1)
     client = made.client()
