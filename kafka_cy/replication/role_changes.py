@@ -113,6 +113,8 @@ class RoleChanges:
                 if not around.waiting.has_newer(role):
                     around.waiting.drop(role.key)
                     code = self._checked(role, is_kraft=request.is_kraft_controller)
+                    if code == NONE and not request.is_kraft_controller:  # in KRaft a replica may come back in the same epoch
+                        code = self._check_deleted(role)
                 answers[role.key] = code
                 if code == NONE and state.leader_epoch >= states.leader_epoch(role.key):
                     roles[role.key] = role
@@ -177,8 +179,6 @@ class RoleChanges:
         if NO_TOPIC_ID not in (own_id, role.topic_id) and own_id != role.topic_id:
             why = f"its log is of an earlier topic of the name, id {UUID(bytes=own_id)} and not {UUID(bytes=role.topic_id)}"
             return self._ignored(key, ErrorCode.INCONSISTENT_TOPIC_ID, why, epoch)
-        if self._deleted.has(role.topic_id, key[1], epoch):
-            return self._ignored(key, ErrorCode.STALE_CONTROLLER_EPOCH, "the replica was deleted after it was sent", epoch)
         own_epoch = self._states.leader_epoch(key)
         if epoch > own_epoch or (is_kraft and epoch == own_epoch >= 0):
             if self._states.broker_id not in role.state.replicas:
@@ -191,6 +191,12 @@ class RoleChanges:
             if role.topic_id == NO_TOPIC_ID != own_id and role.state.leader != self._states.broker_id:
                 return NONE
         return int(ErrorCode.STALE_CONTROLLER_EPOCH)  # a known epoch is routine: nothing is told
+
+    def _check_deleted(self, role: Role) -> int:
+        if not self._deleted.has(role.topic_id, role.key[1], role.state.leader_epoch):
+            return NONE
+        why = "the replica was deleted after it was sent"
+        return self._ignored(role.key, ErrorCode.STALE_CONTROLLER_EPOCH, why, role.state.leader_epoch)
 
     def _ignored(self, key: Key, code: ErrorCode, why: str, leader_epoch: int) -> int:
         """One line tells of all partitions of a request that are ignored for the same reason (_tell_ignored)."""

@@ -182,6 +182,14 @@ def test_a_repeated_state_does_not_bring_a_deleted_replica_back(cluster: Cluster
     assert broker.describe(TOPIC).state == "online"
 
 
+def test_a_controller_in_kraft_mode_gives_a_replica_again_in_the_same_epoch(cluster: Cluster) -> None:
+    """It begins no leader epoch when a reassignment adds a replica."""
+    cluster.lead(2, [2], replicas=[1, 2])
+    assert cluster.stop_replica(1, 0, delete=True) == (0, [0])
+    assert cluster.send(1, [KEY], is_kraft_controller=True) == {KEY: 0}
+    assert cluster.brokers[1].describe(TOPIC).leader_epoch == 0
+
+
 def test_a_repeated_state_does_not_bring_a_deleted_topic_back_whose_leader_was_dead(cluster: Cluster) -> None:
     """Its log was created, but no leader epoch was taken."""
     cluster.lead(3, [3], replicas=[1, 3])
