@@ -346,3 +346,32 @@ def test_offsets_of_a_group_that_is_deleted_meanwhile(few_at_once: list[int]) ->
     server.settle()
     assert found == [ErrorCode.NONE] and response[0]["error_code"] == ErrorCode.GROUP_ID_NOT_FOUND
     assert response[0]["topics"] == []
+
+
+def test_commits_that_reactors_store_before_the_door_shuts_are_removed_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A group that had few offsets when its turn came, and has many when nobody else may commit any more."""
+    deletion = Deletion()
+    harness = deletion.harness
+    assert harness.commit(group="g2", topic="t", partition=0) == 0
+    deletion.before = len(deletion.log.batches)
+    offsets = harness.group("g2").offsets
+    listed = 0
+    hold, committed_partitions = GroupStateMachine.hold, delete.committed_partitions
+
+    def late(self: GroupStateMachine, key: str) -> None:
+        for partition in range(1, OFFSETS):
+            offsets.put("t", partition, offsets.find("t", 0))
+        monkeypatch.setattr(GroupStateMachine, "hold", hold)
+        hold(self, key)
+
+    def counted(found: Any) -> Iterator[tuple[str, int]]:
+        nonlocal listed
+        listed += 1
+        assert listed < 10, "no round removes anything"
+        return committed_partitions(found)
+
+    monkeypatch.setattr(GroupStateMachine, "hold", late)
+    monkeypatch.setattr(delete, "committed_partitions", counted)
+    harness.coordinator.deletion.delete_group("g2", deletion.responses.append)
+    assert deletion.finish() == [ErrorCode.NONE] and harness.group("g2") is None
+    assert max(deletion.counts()) <= PIECE and sum(deletion.counts()) == OFFSETS + 1

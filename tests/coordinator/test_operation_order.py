@@ -354,3 +354,19 @@ def test_a_hold_that_fails_changes_nothing() -> None:
     with pytest.raises(RuntimeError, match="broken"):
         state.hold("g")
     assert group.holds == 0
+
+
+def test_a_fault_before_an_operation_that_waited_is_a_response() -> None:
+    """One in what tells whether it takes long: nobody else would answer the request."""
+    orders = Orders()
+
+    def is_long() -> bool:
+        raise RuntimeError("a fault")
+
+    orders.runtime.write_long("g", partial(orders.steps, "long"), orders.respond)
+    orders.runtime.write_either("g", partial(orders.steps, "either"), orders.respond, is_long)
+    orders.write("g", "next")
+    orders.settle()
+    assert orders.done == ["long", "next"]
+    assert orders.errors == [ErrorCode.NONE, ErrorCode.UNKNOWN_SERVER_ERROR, ErrorCode.NONE]
+    assert not orders.runtime.is_busy("g")

@@ -143,13 +143,21 @@ class CoordinatorRuntime(Shards[S]):
         respond: Callable[[ErrorCode, R | None], object],
         is_long: Callable[[], bool],
     ) -> None:
-        """write() or write_long(): `is_long` is asked when those that came before are done."""
+        """write() or write_long(): `is_long` is asked when those that came before are done.
+
+        Nobody else changes what it has looked at before a short operation is over.
+        """
 
         def decide() -> None:
-            if is_long():
+            error, shard = self.shard_of(key)
+            if shard is None:
+                respond(error, None)
+                return
+            outcome = self._held(shard, key, partial(self._operate_unless_long, shard, key, operation, is_long))
+            if outcome is None:
                 self._long.insert(key, operation, respond)
             else:
-                self._write_now(key, lambda state: at_once(operation(state)), respond)
+                self.respond(shard, outcome, respond)
 
         self._lines.run(key, decide)
 
@@ -182,16 +190,18 @@ class CoordinatorRuntime(Shards[S]):
         self, shard: Shard[S], key: str, operation: Callable[[S], CoordinatorResult[R]],
         respond: Callable[[ErrorCode, R | None], object],
     ) -> None:  # fmt: skip
+        self.respond(shard, self._held(shard, key, partial(self._operate, shard, key, operation)), respond)
+
+    def _held(self, shard: Shard[S], key: str, operate: Callable[[], R]) -> R | tuple[ErrorCode, None]:
+        """What `operate` returns, while only this thread changes what belongs to the key; or the outcome of a fault before it."""
         try:
             shard.state.hold(key)
         except Exception as fault:  # noqa: BLE001 nothing is held then
-            respond(*self.operation_failed(key, fault))
-            return
+            return self.operation_failed(key, fault)
         try:
-            outcome = self._operate(shard, key, operation)
+            return operate()
         finally:
             self.release(shard, key)
-        self.respond(shard, outcome, respond)
 
     def respond(
         self, shard: Shard[S], outcome: tuple[ErrorCode, R | None], respond: Callable[[ErrorCode, R | None], object]
@@ -235,6 +245,17 @@ class CoordinatorRuntime(Shards[S]):
         if result.apply_steps is not None and not self.run_change(key, partial(_do_all, result.apply_steps)):
             return ErrorCode.UNKNOWN_SERVER_ERROR, None
         return NONE, result.response
+
+    def _operate_unless_long(
+        self, shard: Shard[S], key: str, operation: LongOperation[S, R], is_long: Callable[[], bool]
+    ) -> tuple[ErrorCode, R | None] | None:
+        """_operate(); None if the operation takes long."""
+        try:
+            if is_long():
+                return None
+        except Exception as fault:  # noqa: BLE001 only this request fails, also one that has waited in its line
+            return self.operation_failed(key, fault)
+        return self._operate(shard, key, lambda state: at_once(operation(state)))
 
     def operation_failed(self, key: str, fault: Exception) -> tuple[ErrorCode, None]:
         """Log a fault in an operation. Returns its outcome."""
