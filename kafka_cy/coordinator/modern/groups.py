@@ -173,7 +173,7 @@ class ModernGroups(ABC):
             except Exception:
                 self._try_again(group, keys, ErrorCode.UNKNOWN_SERVER_ERROR)  # else nothing would ever remove them
                 raise
-            result.failed = partial(self._try_again, group, keys)
+            result.failed = partial(self._removal_failed, group, keys, result.failed)
             return result
 
         if len(due) > REMOVED_FEW or self._is_much(group_id, due):
@@ -208,6 +208,14 @@ class ModernGroups(ABC):
         """The members whose time is over."""
         members: dict[str, Any] = getattr(self._find(group_id), "members", {})
         return [members[member_id] for _, member_id in due if member_id in members]
+
+    def _removal_failed(
+        self, group: Any, due: list[Key], then: Callable[[ErrorCode], object] | None, error: ErrorCode
+    ) -> None:
+        """`then` comes last: it ends a group that is in no table any more."""
+        self._try_again(group, due, error)
+        if then is not None:
+            then(error)
 
     def _try_again(self, group: Any, due: list[Key], error: ErrorCode) -> None:
         deadlines = self._context.deadlines(group)
