@@ -27,4 +27,5 @@ exec "$venv/bin/python" -m pytest -p no:cacheprovider --capture=sys -c ../../pyp
 	--deselect tests/network/test_stop.py::test_a_server_that_is_garbage_in_a_cycle_stops \
 	--deselect tests/quota/test_live_quotas.py::test_a_producer_at_100_kb_per_second \
 	../../tests/network ../../tests/api_hot ../../tests/quota ../../tests/storage/test_concurrency.py \
-	../../tests/authorizer/test_acl_index.py "$@"
+	../../tests/authorizer/test_acl_index.py \
+	../../tests/storage/test_shared_config.py::test_copies_are_of_one_configuration "$@"

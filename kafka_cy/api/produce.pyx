@@ -58,7 +58,7 @@ from kafka_cy.records.wire cimport (
     write_int16, write_int32, write_int64, write_no_tags, write_string, writer_free, writer_init,
 )
 from kafka_cy.storage.log cimport (
-    AppendOrigin, AppendResult, Log, LogConfig, ORIGIN_CLIENT, STORAGE_NOT_IN_TRANSACTION, STORAGE_OK, log_config,
+    AppendOrigin, AppendResult, Log, ORIGIN_CLIENT, STORAGE_NOT_IN_TRANSACTION, STORAGE_OK, log_config,
     log_start_offset,
 )
 from kafka_cy.storage.slow_disk cimport disk_was_slow
@@ -126,14 +126,14 @@ cdef int validate(
     Reactor* reactor, Produce* produce, Partition* partition, Log* log, uint8_t* records, int32_t size, ValidBatch* valid
 ) noexcept nogil:
     """Returns a BatchError, or NEEDS_JOB."""
-    cdef const ProduceRules* rules = &log_config(log).rules
+    cdef ProduceRules rules = log_config(log).rules
     produce.job_appends_to = NULL
     if produce.outcome != NULL:
         valid[0] = produce.outcome.valid
         return produce.outcome.error
     if disk_was_slow(log.disk) and appends_need_job(reactor, log):
-        return validate_for_slow_disk(produce, partition, rules, records, size)
-    return validate_here(reactor, produce, rules, records, size, valid)
+        return validate_for_slow_disk(produce, partition, &rules, records, size)
+    return validate_here(reactor, produce, &rules, records, size, valid)
 
 
 cdef int append_valid(
@@ -185,7 +185,6 @@ cdef void append(
 ) noexcept nogil:
     """Check and append the batch of one partition, and record what its response has to wait for."""
     cdef Log* log = <Log*>atomic_load_pointer(<void**>&partition.log)
-    cdef const LogConfig* config = log_config(log)
     cdef ValidBatch valid
     cdef AppendOrigin origin = ORIGIN_CLIENT
     cdef AppendResult result
@@ -233,7 +232,7 @@ cdef void append(
     awaited.required_offset = result.last_offset + 1
     awaited.error_at = error_at
     awaited.high_watermark = produce.acks == -1
-    awaited.flush = config.flush_interval_messages == 1
+    awaited.flush = log_config(log).flush_interval_messages == 1
     if produce.acks == 0 or reached(&awaited):
         return
     kept = await_partition(produce, partition)

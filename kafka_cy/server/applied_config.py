@@ -1,6 +1,6 @@
 """Applies stored settings to the running broker: dynamic broker settings to BrokerConfig, topic settings to the logs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from kafka_cy.base.slices import Slices
@@ -66,10 +66,11 @@ class AppliedConfig:
         """`logs` is the LogManager, or None before it exists; `server` is the network's Server, not started yet.
 
         With `slices`, a change that concerns all topics reaches their logs in slices, after the response to the client (as in
-        Kafka, where it reaches the brokers later); other changes are in force before.
+        Kafka, where it reaches the brokers later). So do replication throttles and a new cleanup.policy=compact, which each
+        partition of the topic is told. Other changes are in force before.
         """
         self.slices = slices
-        self._behind: set[str] = set()  # topics whose logs do not have the broker's new settings yet
+        self._behind: set[str] = set()  # topics whose logs lack the broker's new settings, or whose partitions were not told
         self._catching_up = False
         self.connection_limits = connection_limits
         self.config = config
@@ -117,16 +118,20 @@ class AppliedConfig:
         if names & frozenset(CLEANER_KEYS) and self.logs is not None:
             self.logs.configure_cleaner(cleaner_config(self.config))
         if names & LOG_KEYS:
-            self._behind.update(self.cluster.topics)
-            if self.slices is None:
-                for _ in self._catch_up():
-                    pass
-            elif not self._catching_up:
-                self._catching_up = True
-                self.slices.add(self._catch_up(), self._caught_up)
+            self._fall_behind(self.cluster.topics)
+
+    def _fall_behind(self, topics: Iterable[str]) -> None:
+        """Let the logs and the partitions of these topics catch up. However many changes there are, one task does it."""
+        self._behind.update(topics)
+        if self.slices is None:
+            for _ in self._catch_up():
+                pass
+        elif not self._catching_up:
+            self._catching_up = True
+            self.slices.add(self._catch_up(), self._caught_up)
 
     def _catch_up(self) -> Iterator[None]:
-        """Apply the broker's settings to the topics that are behind; a change meanwhile makes all of them behind again."""
+        """Apply the settings to the topics that are behind; a change meanwhile makes them behind again."""
         while self._behind and self.logs is not None:
             topic = self.cluster.topics.get(self._behind.pop())
             if topic is not None:
@@ -140,10 +145,11 @@ class AppliedConfig:
 
     def _apply_topic(self, name: str) -> None:
         if self.logs is not None:
-            topic = self.cluster.topics[name]
-            config = self._usable_settings(topic)
+            config = self._usable_settings(self.cluster.topics[name])
             if config is not None:
-                self.logs.set_config(name, config, len(topic.partitions))
+                must_tell = self.logs.take_config(name, config)
+                if must_tell:
+                    self._fall_behind([name])
 
     def _usable_settings(self, topic: Topic) -> dict[str, Any] | None:
         return usable_settings(self.config, topic.name, topic.config, self._log)

@@ -285,7 +285,7 @@ cdef int clean_group(Cleaning* cleaning, Segment** segments, int32_t count, int6
 
 cdef int32_t group_size(Cleaning* cleaning, Segment** segments, int32_t count, int64_t next_base) noexcept nogil:
     """How many segments, from the first on, are merged into one (Kafka's groupSegmentsBySize)."""
-    cdef const LogConfig* config = log_config(cleaning.log)
+    cdef LogConfig config = log_config(cleaning.log)
     cdef int64_t bytes = segment_size(segments[0])
     cdef int64_t index_bytes = index_size(cleaning.log, segments[0], b".index")
     cdef int64_t time_bytes = index_size(cleaning.log, segments[0], b".timeindex")

@@ -13,6 +13,11 @@ if TYPE_CHECKING:
 Key = tuple[str, int]  # topic and partition
 
 
+def is_compacted(topic_config: Mapping[str, Any]) -> bool:
+    """Whether a topic's typed configuration says that its logs are cleaned."""
+    return "compact" in topic_config.get("cleanup.policy", ())
+
+
 class CompactedLogs:
     """Owner: LogManager, which holds its mutex for `add`, `remove` and `configure`. No thread runs until a compacted
     log exists."""
@@ -37,7 +42,7 @@ class CompactedLogs:
 
     def add(self, partition: HostedPartition, topic_config: Mapping[str, Any]) -> None:
         """Clean the partition if its topic is compacted."""
-        if self._config is None or "compact" not in topic_config.get("cleanup.policy", ()):
+        if self._config is None or not is_compacted(topic_config):
             return
         if self._cleaner is None:
             from kafka_cy.storage.cleaner_threads import LogCleaner

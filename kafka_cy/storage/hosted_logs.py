@@ -7,19 +7,21 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 from kafka_cy.storage import checkpoints
-from kafka_cy.storage.compacted_logs import CompactedLogs
+from kafka_cy.storage.compacted_logs import CompactedLogs, is_compacted
 from kafka_cy.storage.hosted_partition import HostedPartition
 from kafka_cy.storage.log import PartitionLog
 from kafka_cy.storage.log_dir import LogDir, LogDirError
 from kafka_cy.storage.log_failure import count_of_failures
+from kafka_cy.storage.log_settings import LogSettings
 from kafka_cy.storage.throttled_replicas import NONE as NOT_THROTTLED
 from kafka_cy.storage.throttled_replicas import ThrottledReplicas, throttled_replicas
 
 Key = tuple[str, int]  # topic and partition
+STEP_PARTITIONS = 100  # that are told of a new configuration in one step
 
 
 class HostedLogs:
@@ -67,7 +69,9 @@ class HostedLogs:
         self._default_config = dict(default_config)
         self._broker_id = broker_id
         self._configs: dict[str, dict[str, Any]] = {}
+        self._settings: dict[str, LogSettings] = {}  # topics whose logs have been opened
         self._throttled: dict[str, ThrottledReplicas] = {}  # topics that have such replicas
+        self.untold: set[str] = set()  # topics of which not all partitions know whether they are throttled or compacted
         self._loop = loop
         self._failures_seen = 0
         self._watermarks_written: dict[str, dict[Key, int]] = {}  # by directory; with _checkpoints_mutex
@@ -78,18 +82,58 @@ class HostedLogs:
         """The typed configuration of a topic's logs."""
         return self._configs.get(topic) or self._default_config
 
+    def settings_of(self, topic: str) -> LogSettings:
+        """The configuration that the topic's logs share."""
+        with self.mutex:
+            settings = self._settings.get(topic)
+            if settings is None:
+                settings = self._settings[topic] = LogSettings(self.config_of(topic))
+            return settings
+
     def set_config(self, topic: str, config: dict[str, Any] | None) -> None:
-        """Set a topic's configuration; None removes it. Call with the mutex held."""
+        """Set a topic's configuration, which its logs have when this returns; None removes it. Call with the mutex held.
+
+        Its partitions may have to be told, too (`untold`). Raises KeyError for an unknown codec; nothing has changed then.
+        """
         if config is None:
-            self._configs.pop(topic, None)
-            self._throttled.pop(topic, None)
+            for table in (self._configs, self._settings, self._throttled):
+                table.pop(topic, None)
+            self.untold.discard(topic)
+            return
+        throttled = throttled_replicas(config, self._broker_id)
+        if topic in self._settings:
+            self._settings[topic].replace(config or self._default_config)
+        if throttled != self._throttled.get(topic, NOT_THROTTLED) or is_compacted(config) > is_compacted(self.config_of(topic)):
+            self.untold.add(topic)
+        self._configs[topic] = dict(config)
+        if throttled != NOT_THROTTLED:
+            self._throttled[topic] = throttled
         else:
-            self._configs[topic] = dict(config)
-            throttled = throttled_replicas(config, self._broker_id)
-            if throttled is not NOT_THROTTLED:
-                self._throttled[topic] = throttled
-            else:
-                self._throttled.pop(topic, None)
+            self._throttled.pop(topic, None)
+
+    def tell_in_steps(self, topic: str, partition_count: int | None) -> Iterator[None]:
+        """Tell a topic's partitions whether they are throttled, and the cleaner whether it cleans them; some in each step.
+
+        Without the topic's `partition_count`, all partitions are looked at for those of the topic.
+        """
+        with self.mutex:
+            self.untold.discard(topic)
+            indexes: Sequence[int] = range(partition_count or 0)
+            if partition_count is None:
+                indexes = [index for name, index in self.partitions if name == topic]
+        try:
+            for first in range(0, len(indexes), STEP_PARTITIONS):
+                with self.mutex:
+                    for index in indexes[first : first + STEP_PARTITIONS]:
+                        partition = self.partitions.get((topic, index))
+                        if partition is not None:
+                            self.apply_throttle(partition)
+                            self.compacted.add(partition, self.config_of(topic))
+                yield
+        except BaseException:
+            with self.mutex:
+                self.untold.add(topic)
+            raise
 
     def apply_throttle(self, partition: HostedPartition) -> None:
         """Tell the partition whether its replica here is throttled."""

@@ -6,6 +6,7 @@ from kafka_cy.storage.log_lifetime cimport log_ref, log_unref
 from kafka_cy.storage.log_producers cimport log_aborted_transactions
 from kafka_cy.storage.log_read cimport log_read, log_read_cached
 from kafka_cy.storage.log_segments cimport log_size_bytes
+from kafka_cy.storage.log_settings cimport LogSettings
 from kafka_cy.storage.log_struct cimport (
     ORIGIN_CLIENT, ORIGIN_TRANSACTION_V1, ORIGIN_TRANSACTION_V2, AppendOrigin, AppendResult, Log, LogConfig, ReadResult,
     log_config, log_end_offset, log_flushed_offset, log_start_offset,
@@ -24,4 +25,5 @@ from kafka_cy.storage.storage_error cimport (
 # Python's handle of a Log (holds one reference).
 cdef class PartitionLog:
     cdef Log* log
+    cdef readonly LogSettings settings      # its configuration, which other logs may share
     cdef Codecs* codecs         # for timestamp lookups of the Python thread; guarded by the GIL

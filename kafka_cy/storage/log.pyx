@@ -25,15 +25,16 @@ from kafka_cy.storage.log_read cimport log_read
 from kafka_cy.storage.log_retention cimport log_delete_old_segments, log_delete_records
 from kafka_cy.storage.log_roll cimport log_roll
 from kafka_cy.storage.log_segments cimport log_acquire_segments, log_first_base_offset, log_size_bytes, release_segments
-from kafka_cy.storage.log_settings cimport fill_config, log_set_config
+from kafka_cy.storage.log_settings cimport settings_from
 from kafka_cy.storage.log_struct cimport (
     LOG_CLOSED, LOG_OFFLINE, ORIGIN_CLIENT, ORIGIN_COORDINATOR, ORIGIN_REPLICATION, AppendOrigin, AppendResult, Log,
-    LogConfig, ReadResult, log_end_offset, log_first_unstable_offset, log_flushed_offset, log_start_offset,
+    ReadResult, log_end_offset, log_first_unstable_offset, log_flushed_offset, log_start_offset,
 )
 from kafka_cy.storage.log_timestamps cimport log_max_timestamp, log_offset_for_timestamp
 from kafka_cy.storage.log_truncation cimport log_truncate_fully, log_truncate_to
 from kafka_cy.storage.producer_state cimport ProducerSummary
 from kafka_cy.storage.segment cimport Segment, segment_release, segment_size
+from kafka_cy.storage.shared_config cimport SharedConfig
 
 import os
 
@@ -58,13 +59,15 @@ cdef object give_codecs(PartitionLog handle, Codecs* codecs):
 cdef class PartitionLog:
     """One partition's log on disk. Open with `PartitionLog(directory, config)`; the folder must exist.
 
+    `config`: topic keys, or the LogSettings that the topic's logs share; None: Kafka's defaults.
+
     `repairs`: a dictionary that gets how many files were broken, and were made anew or left out, by kind.
     """
 
     def __cinit__(self, directory, config=None, *, start_offset=-1, recovery_point=-1, clean=False, repairs=None):
         cdef bytes path = directory.encode() if isinstance(directory, str) else bytes(directory)
         cdef const char* raw_path = path
-        cdef LogConfig log_config_now
+        cdef SharedConfig* shared
         cdef Log* log = NULL
         cdef int64_t start = start_offset
         cdef int64_t recovery = recovery_point
@@ -74,9 +77,10 @@ cdef class PartitionLog:
         cdef int error_number = 0
         self.log = NULL
         self.codecs = NULL
-        fill_config(&log_config_now, config or {})
+        self.settings = settings_from(config)
+        shared = self.settings.shared
         with nogil:
-            error = log_open(raw_path, &log_config_now, start, recovery, is_clean, &log, &repaired, &error_number)
+            error = log_open(raw_path, shared, start, recovery, is_clean, &log, &repaired, &error_number)
         if error:
             raise storage_failure(error, NULL, f"cannot open the log in {path.decode()}", error_number)
         self.log = log
@@ -254,16 +258,6 @@ cdef class PartitionLog:
             error = log_rename(self.log, raw_path)
         if error:
             raise storage_failure(error, self.log, f"rename to {directory}")
-
-    def set_config(self, config):
-        """Apply new topic configuration (Kafka topic keys, typed values)."""
-        cdef LogConfig fresh
-        cdef int error
-        fill_config(&fresh, config)
-        with nogil:
-            error = log_set_config(self.log, &fresh)
-        if error:
-            raise MemoryError
 
     def seal(self):
         """Reject further appends (StorageFailure "not the leader"): the log is being moved. Appends in progress are

@@ -16,7 +16,7 @@ from kafka_cy.storage.log_folder cimport open_in_folder
 from kafka_cy.storage.log_roll cimport roll_locked
 from kafka_cy.storage.log_struct cimport (
     ORIGIN_CLIENT, ORIGIN_MARKER_V2, ORIGIN_REPLICATION, TAIL_BATCHES, AppendOrigin, AppendResult, Log, LogConfig, OffsetPosition,
-    active_segment, log_check_appendable, log_config,
+    active_segment, log_check_appendable, log_config, roll_jitter_ms,
 )
 from kafka_cy.storage.producer_state cimport (
     Marker, RetainedBatch, marker_read, producers_apply, producers_check, producers_check_marker, producers_first_unreplicated,
@@ -45,14 +45,14 @@ cdef int log_append_locked(
     Log* log, ValidBatch* batch, int32_t leader_epoch, AppendOrigin origin, int64_t now_ms, AppendResult* result
 ) noexcept nogil:
     cdef BatchHeader* header = &batch.header
-    cdef const LogConfig* config = log_config(log)
-    cdef int error = place_batch(log, batch, leader_epoch, origin, result)
+    cdef LogConfig config = log_config(log)
+    cdef int error = place_batch(log, &config, batch, leader_epoch, origin, result)
     result.rolled = False
     if error or result.duplicate:
         return error
     if header.producer_id >= 0 and producers_reserve(&log.producers) < 0:
         return STORAGE_NO_MEMORY
-    if begins_segment(active_segment(log), config, log.roll_jitter_ms, batch, now_ms):
+    if begins_segment(active_segment(log), &config, roll_jitter_ms(log, &config), batch, now_ms):
         error = roll_locked(log, header.base_offset)
         result.rolled = not error
     if not error and header.attributes & ATTRIBUTE_CONTROL:
@@ -65,11 +65,11 @@ cdef int log_append_locked(
     counter_add(&log.batches_in, 1)
     counter_add(&log.messages_in, header.last_offset_delta + 1)
     counter_add(&log.bytes_in, <int64_t>batch.size)
-    return publish(log, config, batch)
+    return publish(log, &config, batch)
 
 
 cdef int place_batch(
-    Log* log, ValidBatch* batch, int32_t leader_epoch, AppendOrigin origin, AppendResult* result
+    Log* log, const LogConfig* config, ValidBatch* batch, int32_t leader_epoch, AppendOrigin origin, AppendResult* result
 ) noexcept nogil:
     """Check state, epoch and producer; assign offsets and the epoch and patch them into the batch's header and bytes."""
     cdef BatchHeader* header = &batch.header
@@ -78,7 +78,7 @@ cdef int place_batch(
     cdef int error = log_check_appendable(log)
     if error:
         return error
-    if <int64_t>batch.size > log_config(log).segment_bytes:
+    if <int64_t>batch.size > config.segment_bytes:
         return STORAGE_BATCH_TOO_LARGE
     result.duplicate = False
     result.log_start_offset = log.start_offset

@@ -16,7 +16,7 @@ from kafka_cy.storage.batch_cursor cimport entry_header
 from kafka_cy.storage.log_append cimport log_reserve_for_marker, must_roll, publish_batch
 from kafka_cy.storage.log_failure cimport fail_log
 from kafka_cy.storage.log_roll cimport roll_locked
-from kafka_cy.storage.log_struct cimport Log, LogConfig, active_segment, log_check_appendable, log_config
+from kafka_cy.storage.log_struct cimport Log, LogConfig, active_segment, log_check_appendable, log_config, roll_jitter_ms
 from kafka_cy.storage.producer_state cimport producers_reserve
 from kafka_cy.storage.segment cimport Segment, segment_append_bytes, segment_pin, segment_unpin
 from kafka_cy.storage.segment_recovery cimport checksum_matches
@@ -85,15 +85,17 @@ cdef inline bint still_fits(
     )
 
 
-cdef size_t run_of(Log* log, const uint8_t* data, size_t size, const BatchHeader* first, int32_t* batches) noexcept nogil:
+cdef size_t run_of(
+    Log* log, const LogConfig* config, const uint8_t* data, size_t size, const BatchHeader* first, int32_t* batches
+) noexcept nogil:
     """Bytes of the batches that go into the active segment with one write, the first one in any case."""
-    cdef const LogConfig* config = log_config(log)
+    cdef int64_t jitter_ms = roll_jitter_ms(log, config)
     cdef BatchHeader header
     cdef size_t run = <size_t>(LOG_OVERHEAD + first.length)
     batches[0] = 1
     while run < size:
         entry_header(data + run, min(<int64_t>(size - run), BATCH_HEADER_SIZE), <int64_t>(size - run), &header)
-        if not still_fits(active_segment(log), config, log.roll_jitter_ms, <int64_t>run, batches[0], &header):
+        if not still_fits(active_segment(log), config, jitter_ms, <int64_t>run, batches[0], &header):
             break
         run += <size_t>(LOG_OVERHEAD + header.length)
         batches[0] += 1
@@ -102,6 +104,7 @@ cdef size_t run_of(Log* log, const uint8_t* data, size_t size, const BatchHeader
 
 cdef int publish_run(Log* log, const uint8_t* data, size_t size) noexcept nogil:
     """The bytes are in the file. 0, or a StorageError: what was not published is cut off."""
+    cdef LogConfig config = log_config(log)
     cdef ValidBatch batch
     cdef size_t position = 0
     cdef int error = STORAGE_OK
@@ -118,7 +121,7 @@ cdef int publish_run(Log* log, const uint8_t* data, size_t size) noexcept nogil:
             cut_file(active_segment(log).fd, active_segment(log).size)
             return error
         log.unflushed_messages += batch.header.last_offset_delta + 1
-        error = publish_batch(log, log_config(log), &batch)
+        error = publish_batch(log, &config, &batch)
         position += batch.size
     return error
 
@@ -140,6 +143,7 @@ cdef int append_run(Log* log, const uint8_t* data, size_t size) noexcept nogil:
 
 
 cdef int log_append_received_locked(Log* log, const uint8_t* data, int64_t now_ms, Received* received) noexcept nogil:
+    cdef LogConfig config = log_config(log)
     cdef ValidBatch first
     cdef size_t position = 0
     cdef size_t run
@@ -153,11 +157,11 @@ cdef int log_append_received_locked(Log* log, const uint8_t* data, int64_t now_m
             data + position, min(<int64_t>(received.size - position), BATCH_HEADER_SIZE),
             <int64_t>(received.size - position), &first.header)
         first.size = <size_t>(LOG_OVERHEAD + first.header.length)
-        if must_roll(active_segment(log), log_config(log), log.roll_jitter_ms, &first, now_ms):
+        if must_roll(active_segment(log), &config, roll_jitter_ms(log, &config), &first, now_ms):
             error = roll_locked(log, first.header.base_offset)
             received.rolled = received.rolled or not error
         if not error:
-            run = run_of(log, data + position, received.size - position, &first.header, &batches)
+            run = run_of(log, &config, data + position, received.size - position, &first.header, &batches)
             error = append_run(log, data + position, run)
             position += run
     return error

@@ -1,27 +1,28 @@
 """Creating and freeing a log's memory. Files are opened by log_open."""
 from libc.stdint cimport int32_t
-from libc.stdlib cimport calloc, free, malloc
+from libc.stdlib cimport calloc, free, rand
 from libc.string cimport strdup
 
 from kafka_cy.base.atomics cimport atomic_add_i32, atomic_sub_i32
 from kafka_cy.base.clock cimport wall_clock_ms
 from kafka_cy.base.posix cimport ENOMEM, pthread_mutex_destroy, pthread_mutex_init
 from kafka_cy.storage.leader_epochs cimport epochs_free
-from kafka_cy.storage.log_settings cimport choose_jitter
-from kafka_cy.storage.log_struct cimport FormerName, Log, LogConfig, RolledSegment
+from kafka_cy.storage.log_struct cimport FormerName, Log, RolledSegment
 from kafka_cy.storage.producer_state cimport producers_clear, producers_init
 from kafka_cy.storage.segment cimport segment_unref
+from kafka_cy.storage.shared_config cimport SharedConfig, shared_config_ref, shared_config_unref
 from kafka_cy.storage.slow_disk cimport disk_of
 from kafka_cy.storage.transaction_index cimport transactions_free
 
-cdef int log_new(const char* directory, const LogConfig* config, Log** out) noexcept nogil:
+cdef int log_new(const char* directory, SharedConfig* config, Log** out) noexcept nogil:
     cdef Log* log = <Log*>calloc(1, sizeof(Log))
     if log == NULL:
         return ENOMEM
     log.references = 1
     log.folder.name = strdup(directory)
     log.disk = disk_of(directory)
-    log.config = <LogConfig*>malloc(sizeof(LogConfig))
+    log.config = shared_config_ref(config)
+    log.roll_random = rand()
     pthread_mutex_init(&log.append_mutex, NULL)
     pthread_mutex_init(&log.segments_mutex, NULL)
     pthread_mutex_init(&log.flush_mutex, NULL)
@@ -32,11 +33,9 @@ cdef int log_new(const char* directory, const LogConfig* config, Log** out) noex
     log.snapshot_offset = -1
     log.cleaner_offset = -1
     log.last_flush_ms = wall_clock_ms()
-    if log.folder.name == NULL or log.config == NULL:
+    if log.folder.name == NULL:
         log_unref(log)
         return ENOMEM
-    log.config[0] = config[0]
-    choose_jitter(log)
     out[0] = log
     return 0
 
@@ -52,10 +51,7 @@ cdef void log_unref(Log* log) noexcept nogil:
         return
     for i in range(log.segments_count):
         segment_unref(log.segments[i])
-    for i in range(log.retired_configs_count):
-        free(log.retired_configs[i])
-    free(log.retired_configs)
-    free(log.config)
+    shared_config_unref(log.config)
     for i in range(log.rolled_count):
         forget_rolled(&log.rolled[i])
     free(log.segments)

@@ -265,7 +265,7 @@ class LogLoader:
         before = {} if clean or self._report is None else segments_read(folder.path, recovery)
         repairs: dict[str, int] = {}
         log = PartitionLog(
-            folder.path, self._hosted.config_of(key[0]), start_offset=start, recovery_point=recovery, clean=clean,
+            folder.path, self._hosted.settings_of(key[0]), start_offset=start, recovery_point=recovery, clean=clean,
             repairs=repairs,
         )  # fmt: skip
         log.restore_cleaner_offset(cleaned)

@@ -44,7 +44,6 @@ __all__ = ["LogDirError", "LogManager"]
 
 NO_EPOCH = -1  # of a partition of which no controller has told yet
 SYNC_THREADS = 16
-STEP_PARTITIONS = 100  # that get a new configuration in one step
 
 
 class LogManager:
@@ -266,7 +265,7 @@ class LogManager:
                 write_topic_id(folder, topic_id)
                 if not self._leads:  # in a cluster only this id keeps records of an earlier topic of the same name apart
                     self._unsynced_ids.append(folder)
-            log = PartitionLog(folder, hosted.config_of(topic), clean=True)
+            log = PartitionLog(folder, hosted.settings_of(topic), clean=True)
             partition = HostedPartition(log, topic, topic_id, index, 0 if self._leads else NO_EPOCH, leads=self._leads)
             hosted.add(key, partition, path)
             hosted.unsynced.add(path)
@@ -388,8 +387,19 @@ class LogManager:
         except OSError as error:
             self._hosted.take_offline(os.path.dirname(folder), error.strerror or str(error))  # noqa: PTH120
 
+    def take_config(self, topic: str, config: dict[str, Any]) -> bool:
+        """Take a topic's new (whole, typed) configuration: its logs have it when this returns.
+
+        True: its partitions must be told what concerns them, too (set_config_in_steps).
+        """
+        hosted = self._hosted
+        with hosted.mutex:
+            hosted.set_config(topic, config)
+            hosted.wake.set()
+            return topic in hosted.untold
+
     def set_config(self, topic: str, config: dict[str, Any], partition_count: int | None = None) -> None:
-        """Take a topic's new (whole, typed) configuration; it is in force when this returns.
+        """Like take_config, and tell the partitions.
 
         With the topic's `partition_count`, the partitions of other topics are not looked at.
         """
@@ -397,24 +407,9 @@ class LogManager:
             pass
 
     def set_config_in_steps(self, topic: str, config: dict[str, Any], partition_count: int | None = None) -> Iterator[None]:
-        """The same, some partitions in each step. Steps after a later set_config apply the later configuration."""
-        hosted = self._hosted
-        with hosted.mutex:
-            hosted.set_config(topic, config)
-            if partition_count is None:
-                indexes = [index for name, index in hosted.partitions if name == topic]
-            else:
-                indexes = list(range(partition_count))
-        for first in range(0, len(indexes), STEP_PARTITIONS):
-            with hosted.mutex:
-                for index in indexes[first : first + STEP_PARTITIONS]:
-                    partition = hosted.partitions.get((topic, index))
-                    if partition is not None:
-                        partition.log.set_config(hosted.config_of(topic))
-                        hosted.apply_throttle(partition)
-                        hosted.compacted.add(partition, hosted.config_of(topic))
-            yield
-        hosted.wake.set()
+        """The same; each step tells some partitions. Steps after a later set_config apply the later configuration."""
+        if self.take_config(topic, config):
+            yield from self._hosted.tell_in_steps(topic, partition_count)
 
     def counted(self) -> tuple[list[HostedPartition], list[int]]:
         """All hosted partitions, and what was counted by deleted ones: each partition is in one of the two."""

@@ -128,7 +128,7 @@ class LogMoves:
             os.makedirs(folder)
             if partition.topic_id != NO_TOPIC_ID:  # Kafka does not start with a partition.metadata that has a zero id
                 write_topic_id(folder, partition.topic_id, sync=True)
-            return PartitionLog(folder, self._hosted.config_of(key[0]), clean=True)
+            return PartitionLog(folder, self._hosted.settings_of(key[0]), clean=True)
         except BaseException:
             remove_tree(folder)
             raise
@@ -188,7 +188,6 @@ class LogMoves:
             target.rename(f"{path}/{key[0]}-{key[1]}")
             if not hosted.sync_directory(path):
                 raise LogDirError("not writable", f"log directory {path} failed during the move of {key[0]}-{key[1]} to it")
-            target.set_config(hosted.config_of(key[0]))  # it may have changed since the copy was made
             target.seal()  # until the source has lost its name
             partition.swap_log(target)
             hosted.moved(key, path)

@@ -17,7 +17,7 @@ from kafka_cy.storage.log_lifetime cimport log_new, log_unref
 from kafka_cy.storage.log_producers cimport SnapshotBytes, encode_snapshot, write_snapshot
 from kafka_cy.storage.log_recovery cimport check_aborted_below_end, load_aborted, load_producers, rebuild_epochs, recover_from
 from kafka_cy.storage.log_segments cimport add_segment, new_active
-from kafka_cy.storage.log_struct cimport LOG_CLOSED, LOG_ONLINE, Log, LogConfig, active_segment, log_config, segment_floor
+from kafka_cy.storage.log_struct cimport LOG_CLOSED, LOG_ONLINE, Log, active_segment, log_config, segment_floor
 from kafka_cy.storage.log_truncation cimport truncate_fully_locked
 from kafka_cy.storage.offset_index cimport offset_entry_relative, position_index_floor
 from kafka_cy.storage.producer_state cimport producers_first_unreplicated
@@ -141,7 +141,7 @@ cdef bint tables_usable(Segment* segment, BatchCursor* cursor) noexcept nogil:
 
 
 cdef int log_open(
-    const char* directory, const LogConfig* config, int64_t start_offset, int64_t recovery_point, bint clean, Log** out,
+    const char* directory, SharedConfig* config, int64_t start_offset, int64_t recovery_point, bint clean, Log** out,
     Repairs* repairs, int* error_number
 ) noexcept nogil:
     cdef Listing listing

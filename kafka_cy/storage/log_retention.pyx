@@ -91,7 +91,7 @@ cdef int32_t count_deletable(
 ) noexcept nogil:
     """How many of the oldest segments may be removed: by log start offset, and with cleanup.policy=delete by age and size.
     `end_offset`: the end of the last one."""
-    cdef const LogConfig* config = log_config(log)
+    cdef LogConfig config = log_config(log)
     cdef int64_t excess = -config.retention_bytes
     cdef int64_t size
     cdef int64_t end

@@ -1,7 +1,7 @@
 """Rolling to a new active segment. Under the append mutex only the new file is created. A roll queues a flush, which writes
 what the roll left in memory: the old segment's indexes and a snapshot of the producers."""
 from libc.stdint cimport int64_t
-from libc.stdlib cimport free
+from libc.stdlib cimport free, rand
 
 from kafka_cy.base.atomics cimport atomic_load_i32, atomic_store_i32
 from kafka_cy.base.posix cimport ENOMEM, pthread_mutex_lock, pthread_mutex_unlock
@@ -9,7 +9,6 @@ from kafka_cy.storage.log_failure cimport fail_log
 from kafka_cy.storage.log_flush cimport log_queue_flush
 from kafka_cy.storage.log_producers cimport SnapshotBytes, encode_snapshot, write_snapshot
 from kafka_cy.storage.log_segments cimport add_segment, new_active
-from kafka_cy.storage.log_settings cimport choose_jitter
 from kafka_cy.storage.log_struct cimport ROLLED_MAX, Log, RolledSegment, active_segment, log_check_state
 from kafka_cy.storage.segment cimport Segment, segment_acquire, segment_trim, segment_unlink_files, segment_unref
 from kafka_cy.storage.segment_index cimport (
@@ -61,7 +60,7 @@ cdef int roll_locked(Log* log, int64_t new_base) noexcept nogil:
             segment_unlink_files(&log.folder, new_base)
             segment_unref(fresh)
         return fail_log(log, failed)
-    choose_jitter(log)
+    log.roll_random = rand()
     return STORAGE_OK
 
 

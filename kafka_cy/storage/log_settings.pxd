@@ -1,7 +1,9 @@
-"""A log's topic configuration. See log_settings.pyx."""
-from kafka_cy.storage.log_struct cimport Log, LogConfig
+"""A topic's configuration. See log_settings.pyx."""
+from kafka_cy.storage.shared_config cimport SharedConfig
 
-# Fill `config` from Kafka topic keys with typed values; missing keys have Kafka's defaults. Raises KeyError for an unknown codec.
-cdef int fill_config(LogConfig* config, dict topic_config) except -1
-cdef int log_set_config(Log* log, const LogConfig* config) noexcept nogil
-cdef void choose_jitter(Log* log) noexcept nogil                    # for the next time-based roll; with the append mutex
+
+cdef class LogSettings:
+    cdef SharedConfig* shared       # one reference
+
+
+cdef LogSettings settings_from(object config)       # LogSettings, a dictionary, or None: Kafka's defaults

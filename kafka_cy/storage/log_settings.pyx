@@ -1,11 +1,5 @@
-"""A log's topic configuration: from Python's dictionary to the struct that appends read."""
-from libc.stdint cimport int64_t
-from libc.stdlib cimport free, malloc, rand, realloc
-
-from kafka_cy.base.atomics cimport atomic_store_pointer
-from kafka_cy.base.posix cimport pthread_mutex_lock, pthread_mutex_unlock
-from kafka_cy.storage.log_struct cimport Log, LogConfig, log_config
-from kafka_cy.storage.storage_error cimport STORAGE_NO_MEMORY, STORAGE_OK
+"""A topic's configuration: from Python's dictionary to the struct that its logs read."""
+from kafka_cy.storage.shared_config cimport LogConfig, shared_config_new, shared_config_replace, shared_config_unref
 
 CODECS = {"producer": -1, "uncompressed": 0, "none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
 LEVEL_KEYS = {"gzip": "compression.gzip.level", "lz4": "compression.lz4.level", "zstd": "compression.zstd.level"}
@@ -71,28 +65,32 @@ cdef int fill_config(LogConfig* config, dict topic_config) except -1:
     return 0
 
 
-cdef int log_set_config(Log* log, const LogConfig* config) noexcept nogil:
-    """Readers may hold the old one: it is kept until the log is freed."""
-    cdef LogConfig* fresh = <LogConfig*>malloc(sizeof(LogConfig))
-    cdef LogConfig** grown
-    if fresh == NULL:
-        return STORAGE_NO_MEMORY
-    fresh[0] = config[0]
-    pthread_mutex_lock(&log.append_mutex)
-    grown = <LogConfig**>realloc(log.retired_configs, <size_t>(log.retired_configs_count + 1) * sizeof(LogConfig*))
-    if grown == NULL:
-        pthread_mutex_unlock(&log.append_mutex)
-        free(fresh)
-        return STORAGE_NO_MEMORY
-    log.retired_configs = grown
-    log.retired_configs[log.retired_configs_count] = log.config
-    log.retired_configs_count += 1
-    atomic_store_pointer(<void**>&log.config, fresh)
-    choose_jitter(log)
-    pthread_mutex_unlock(&log.append_mutex)
-    return STORAGE_OK
+cdef class LogSettings:
+    """The configuration that all logs of a topic share. `LogSettings({})` has Kafka's defaults.
+
+    Thread: any, with the GIL, which keeps two writers apart (see SharedConfig).
+    """
+
+    def __cinit__(self, dict config):
+        cdef LogConfig filled
+        fill_config(&filled, config)
+        self.shared = shared_config_new(&filled)
+        if self.shared == NULL:
+            raise MemoryError
+
+    def __dealloc__(self):
+        if self.shared != NULL:
+            shared_config_unref(self.shared)
+
+    def replace(self, dict config):
+        """Take new topic configuration (Kafka topic keys, typed values): in force in all logs when this returns.
+
+        Raises KeyError for an unknown codec; nothing has changed then.
+        """
+        cdef LogConfig filled
+        fill_config(&filled, config)
+        shared_config_replace(self.shared, &filled)
 
 
-cdef void choose_jitter(Log* log) noexcept nogil:
-    cdef int64_t limit = log_config(log).segment_jitter_ms
-    log.roll_jitter_ms = rand() % limit if limit > 0 else 0
+cdef LogSettings settings_from(object config):
+    return config if isinstance(config, LogSettings) else LogSettings(config or {})

@@ -1,13 +1,13 @@
 """One partition's log in C memory, and what every module of the log asks it. The modules are named log_*."""
 from libc.stdint cimport int32_t, int64_t, uint8_t
 
-from kafka_cy.base.atomics cimport atomic_load_i32, atomic_load_i64, atomic_load_pointer
+from kafka_cy.base.atomics cimport atomic_load_i32, atomic_load_i64
 from kafka_cy.base.posix cimport pthread_mutex_t
-from kafka_cy.records.batch cimport ProduceRules
 from kafka_cy.storage.leader_epochs cimport LeaderEpochs
 from kafka_cy.storage.log_folder cimport LogFolder
 from kafka_cy.storage.producer_state cimport ProducerState
 from kafka_cy.storage.segment cimport Segment
+from kafka_cy.storage.shared_config cimport LogConfig, SharedConfig, shared_config_read
 from kafka_cy.storage.slow_disk cimport Disk
 from kafka_cy.storage.storage_error cimport STORAGE_DELETED, STORAGE_NOT_LEADER, STORAGE_OFFLINE, STORAGE_OK
 from kafka_cy.storage.transaction_index cimport TransactionIndex
@@ -20,29 +20,6 @@ cdef enum AppendOrigin:                 # Kafka's AppendOrigin: how strict the p
     # A client's transactional batch whose partition must be in the transaction. With ORIGIN_CLIENT that is not verified.
     ORIGIN_TRANSACTION_V1 = 4           # the client has added the partition before
     ORIGIN_TRANSACTION_V2 = 5           # Produce 12 and later: the append adds it
-
-# Topic configuration for the data plane. Immutable once published; replaced as a whole (log_set_config).
-cdef struct LogConfig:
-    ProduceRules rules
-    int64_t segment_bytes
-    int64_t segment_ms
-    int64_t segment_jitter_ms
-    int32_t segment_index_bytes
-    int32_t index_interval_bytes
-    int64_t retention_ms                # -1: unlimited
-    int64_t retention_bytes             # -1: no limit
-    int64_t file_delete_delay_ms
-    int64_t flush_interval_messages     # 1: fsync before the response
-    int64_t flush_interval_ms
-    int64_t producer_id_expiration_ms
-    bint cleanup_delete
-    bint cleanup_compact
-    bint preallocate
-    double cleanable_dirty_ratio_min    # min.cleanable.dirty.ratio
-    int64_t compaction_lag_min_ms
-    int64_t compaction_lag_max_ms
-    int64_t delete_retention_ms         # how long tombstones and markers stay after the first round that keeps them
-    int32_t min_insync_replicas
 
 cdef enum:
     TAIL_BATCHES = 32           # number of latest batches whose positions are remembered
@@ -109,9 +86,7 @@ cdef struct Log:
     int64_t flushed_offset      # (a)
     int64_t first_unstable      # (a) first offset of the oldest open transaction, -1 none
     int64_t first_unreplicated  # (a) the same of the oldest ended one with its marker not below the high watermark, -1 none
-    LogConfig* config           # (a)
-    LogConfig** retired_configs
-    int32_t retired_configs_count
+    SharedConfig* config        # one reference; the same one as long as the log lives
     ProducerState producers     # append mutex
     LeaderEpochs epochs
     TransactionIndex aborted
@@ -121,7 +96,7 @@ cdef struct Log:
     int64_t snapshot_offset     # append mutex: offset of the newest producer snapshot, -1 none
     RolledSegment rolled[ROLLED_MAX]    # added with the append mutex, removed with the flush mutex, both with segments_mutex
     int32_t rolled_count        # (a)
-    int64_t roll_jitter_ms
+    int32_t roll_random         # append mutex: of the next time-based roll (roll_jitter_ms)
     int64_t unflushed_messages  # append mutex
     int64_t last_flush_ms       # (a)
     OffsetPosition tail[TAIL_BATCHES]
@@ -172,9 +147,14 @@ cdef inline int64_t log_first_unstable_offset(Log* log) noexcept nogil:
     return atomic_load_i64(&log.first_unstable)
 
 
-cdef inline const LogConfig* log_config(Log* log) noexcept nogil:
-    """Valid as long as the log lives: old configurations are kept until the last log_unref."""
-    return <const LogConfig*>atomic_load_pointer(<void**>&log.config)
+cdef inline LogConfig log_config(Log* log) noexcept nogil:
+    """A copy of the topic's configuration. Any thread, with or without mutexes."""
+    return shared_config_read(log.config)
+
+
+cdef inline int64_t roll_jitter_ms(Log* log, const LogConfig* config) noexcept nogil:
+    """How long before segment.ms the active segment rolls. With the append mutex."""
+    return log.roll_random % config.segment_jitter_ms if config.segment_jitter_ms > 0 else 0
 
 
 cdef inline int log_check_state(Log* log) noexcept nogil:

@@ -213,7 +213,8 @@ cdef int partition_append(
     AppendResult* result
 ) noexcept nogil:
     cdef Log* log = lock_log(partition)
-    cdef int error = check_append(partition, log_config(log), leader_epoch, all_replicas, origin)
+    cdef LogConfig config = log_config(log)
+    cdef int error = check_append(partition, &config, leader_epoch, all_replicas, origin)
     result.rolled = False
     if not error:
         error = append_locked(partition, log, batch, origin, now_ms, result)
@@ -226,8 +227,8 @@ cdef int partition_append_since(
     AppendResult* result
 ) noexcept nogil:
     cdef Log* log = lock_log(partition)
-    cdef const LogConfig* config = log_config(log)
-    cdef int error = check_append(partition, config, -1, False, origin)
+    cdef LogConfig config = log_config(log)
+    cdef int error = check_append(partition, &config, -1, False, origin)
     result.rolled = False
     if not error and partition.leader_since_epoch != leader_since_epoch:
         error = STORAGE_NOT_LEADER
@@ -259,7 +260,7 @@ cdef int append_ended(
     Partition* partition, Log* log, ValidBatch* batch, int error, AppendResult* result
 ) noexcept nogil:
     """Without the append mutex: flushes and wakes."""
-    cdef const LogConfig* config = log_config(log)
+    cdef LogConfig config = log_config(log)
     if error:
         if result.rolled:
             log_queue_flush(log)

@@ -150,7 +150,7 @@ cdef bint has_late_transaction(Log* log, int64_t before_ms) noexcept nogil:
 cdef void read_row(Row* row, Totals* totals, int64_t late_before_ms) noexcept nogil:
     cdef Partition* partition = row.partition
     cdef Log* log = <Log*>atomic_load_pointer(<void**>&partition.log)
-    cdef const LogConfig* config = log_config(log)
+    cdef LogConfig config = log_config(log)
     cdef int32_t state = atomic_load_i32(&partition.state)
     cdef bint leader = state == PARTITION_ONLINE
     cdef int32_t replicas = atomic_load_i32(&partition.replicas.count) + 1

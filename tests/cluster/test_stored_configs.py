@@ -109,7 +109,7 @@ def test_a_running_broker_keeps_the_settings_of_before(is_told: bool, notified: 
     member._broker = SimpleNamespace(logs=stored.logs)
     if is_told:
         cache.put_topic(Topic("t", uuid4(), (), cache.config("topics", "t")))
-        logs = SimpleNamespace(set_config=lambda name, config, count: stored.done.append(config))
+        logs = SimpleNamespace(take_config=lambda name, config: stored.done.append(config))
         cache.add_listener(AppliedConfig(member._config, cache, logs, member._log)._changed)
     cache.add_listener(member._topic_settings_changed)
     faults: list[Exception | None] = []

@@ -34,8 +34,9 @@ class Logs:
     def configure_cleaner(self, config: dict[str, Any]) -> None:
         self.cleaner = config
 
-    def set_config(self, topic: str, config: dict[str, Any], partition_count: int) -> None:
+    def take_config(self, topic: str, config: dict[str, Any]) -> bool:
         self.applied[topic] = config
+        return False
 
     def set_config_in_steps(self, topic: str, config: dict[str, Any], partition_count: int) -> Iterator[None]:
         self.applied[topic] = config

@@ -38,9 +38,11 @@ class Logs:
     def __init__(self) -> None:
         self.applied: dict[str, int] = {}
         self.steps = 0
+        self.must_tell = False
 
-    def set_config(self, topic: str, config: dict[str, Any], partition_count: int) -> None:
+    def take_config(self, topic: str, config: dict[str, Any]) -> bool:
         self.applied[topic] = config["retention.ms"]
+        return self.must_tell
 
     def set_config_in_steps(self, topic: str, config: dict[str, Any], partition_count: int) -> Iterator[None]:
         for _ in range(partition_count):
@@ -117,6 +119,21 @@ def test_changes_meanwhile(subject: Subject) -> None:
     assert set(subject.logs.applied) == {f"t{number}" for number in range(TOPICS) if number != 8}
     expected = {"t3": 1, "t7": 77}
     assert all(value == expected.get(name, 6000) for name, value in subject.logs.applied.items())
+
+
+def test_what_partitions_are_told_comes_in_steps(subject: Subject) -> None:
+    """The settings are in force before, and however many changes there are, one task tells the partitions."""
+    change = subject.metadata.config_changes.set_config
+    change("topics", "t1", {"retention.ms": "1"})
+    assert (subject.logs.applied, subject.logs.steps) == ({"t1": 1}, 0)
+    subject.logs.must_tell = True
+    for value in range(2, 10):
+        change("topics", "t1", {"retention.ms": str(value)})
+        assert subject.logs.applied["t1"] == value and len(subject.loop.later) == 1
+    assert subject.logs.steps == 1
+    while subject.loop.later:
+        subject.loop.turn()
+    assert subject.logs.steps <= 4, "the walk that had begun, and one more"
 
 
 def test_a_request_that_cannot_be_stored_changes_nothing(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -140,9 +140,9 @@ def test_what_is_dirty(tmp_path: Path) -> None:
         "first_dirty": 0, "first_uncleanable": 4, "clean_bytes": 0, "dirty_bytes": 4 * size, "overdue_ms": 0,
     }  # fmt: skip
     assert cleanable(log, last_stable_offset=2)["first_uncleanable"] == 2
-    log.set_config({**CONFIG, "min.compaction.lag.ms": 8500})
+    log.settings.replace({**CONFIG, "min.compaction.lag.ms": 8500})
     assert cleanable(log, now_ms=10_000)["first_uncleanable"] == 2
-    log.set_config({**CONFIG, "max.compaction.lag.ms": 3000})
+    log.settings.replace({**CONFIG, "max.compaction.lag.ms": 3000})
     assert cleanable(log, now_ms=10_000)["overdue_ms"] == 6000  # the first batch with a timestamp above 0
     log.restore_cleaner_offset(2)
     found = cleanable(log, now_ms=10_000)
@@ -382,7 +382,7 @@ def test_retention_of_a_compacted_and_deleted_topic(tmp_path: Path) -> None:
     for i in range(4):
         log.append(keyed((f"k{i}", "1"), ("a", str(i)), timestamp_ms=1000 * i))
         log.roll()
-    log.set_config({**CONFIG, "cleanup.policy": ["compact", "delete"], "retention.ms": 5000, "segment.bytes": 100})
+    log.settings.replace({**CONFIG, "cleanup.policy": ["compact", "delete"], "retention.ms": 5000, "segment.bytes": 100})
     clean(log, now_ms=5000)
     assert [offset for offset, _, _ in contents(log)] == [0, 2, 4, 6, 7]
     assert log.delete_old_segments(now_ms=7000) == 2

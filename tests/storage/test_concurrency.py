@@ -81,7 +81,7 @@ class Stress:
         time.sleep(0.002)
 
     def maintain(self, source: random.Random) -> None:
-        source.choice([self.log.flush, self.log.roll, lambda: self.log.set_config(self.CONFIG)])()
+        source.choice([self.log.flush, self.log.roll, lambda: self.log.settings.replace(self.CONFIG)])()
         time.sleep(0.003)
 
     def work(self, names: list[str]) -> None:

@@ -61,7 +61,7 @@ def test_flush_messages(tmp_path: Path) -> None:
 def test_changing_flush_messages_releases_who_waits(tmp_path: Path) -> None:
     partition = hosted(tmp_path)
     partition.append(batch())
-    partition.log.set_config({"flush.messages": 1})
+    partition.log.settings.replace({"flush.messages": 1})
     partition.append(batch())
     wait_for(partition, 2)
 

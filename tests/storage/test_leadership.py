@@ -224,7 +224,7 @@ partition = HostedPartition(PartitionLog(folder, {{"flush.messages": 1}}, clean=
 disk.hang("fdatasync")
 partition.append(batch())
 disk.wait_until_hanging("fdatasync")
-partition.log.set_config({{"flush.messages": 1000000}})
+partition.log.settings.replace({{"flush.messages": 1000000}})
 print(partition.high_watermark)
 disk.heal()
 while partition.high_watermark != 1:

@@ -142,7 +142,7 @@ def test_retention_by_bytes(tmp_path: Path) -> None:
     fill(log, 5)
     assert log.delete_old_segments() == 3
     assert bases(log) == [3, 4]
-    log.set_config({**NEVER, "retention.bytes": 2 * size - 1})
+    log.settings.replace({**NEVER, "retention.bytes": 2 * size - 1})
     assert log.delete_old_segments() == 0  # more may remain, but never less
 
 

@@ -18,7 +18,7 @@ def in_thread(call, *arguments):
 
 @pytest.mark.parametrize(
     "call",
-    ["partition.log.set_config({})", "partition.log.producers()", "partition.become_leader(1)", "partition.log.assign_epoch(2)"],
+    ["partition.log.producers()", "partition.become_leader(1)", "partition.log.assign_epoch(2)"],
 )
 def test_python_goes_on_while_an_append_waits_for_the_disk(tmp_path: Path, call: str) -> None:
     """The append mutex is held during the write. Threads that wait for it release the GIL."""
@@ -37,6 +37,26 @@ for thread in threads:
 print(partition.log_end_offset)
 """
     assert run_with_failing_disk(tmp_path, code) == ["1"]
+
+
+def test_settings_of_a_topic_are_changed_while_an_append_waits_for_the_disk(tmp_path: Path) -> None:
+    """Without the append mutex: the control thread must not wait for the disk of one partition."""
+    code = f"""
+from kafka_cy.storage.log_manager import LogManager
+{IN_THREADS}
+logs = LogManager([folder], 1, "cluster", {{}})
+logs.start()
+partition = logs.create("t", 0, bytes(range(16)))
+disk.hang("pwrite")
+thread = in_thread(partition.append, batch())
+disk.wait_until_hanging("pwrite")
+logs.set_config("t", {{"segment.bytes": 5000}}, 1)
+print(partition.log_end_offset)
+disk.heal()
+thread.join()
+print(partition.log_end_offset)
+"""
+    assert run_with_failing_disk(tmp_path, code) == ["0", "1"]
 
 
 def test_a_partition_is_let_go_while_its_log_waits_for_an_fsync(tmp_path: Path) -> None:

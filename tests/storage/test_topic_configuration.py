@@ -41,7 +41,7 @@ def test_segment_index_bytes(tmp_path: Path) -> None:
         log.append(batch(timestamp_ms=1000 * i))
     first = log.segments()[1][0]
     assert first == 6  # Kafka counts the time index as full one entry early: 80 / 12 - 1 = 5 entries after the first batch
-    log.set_config({**NEVER, "index.interval.bytes": 1, "segment.index.bytes": 1 << 20})
+    log.settings.replace({**NEVER, "index.interval.bytes": 1, "segment.index.bytes": 1 << 20})
     before = len(log.segments())
     for i in range(20, 60):
         log.append(batch(timestamp_ms=1000 * i))

@@ -1,0 +1,3 @@
+from kafka_cy.storage.log_settings import LogSettings
+
+def mixed_copies(settings: LogSettings, reads: int) -> int: ...
