@@ -29,7 +29,7 @@ def handle(request: Request[AlterConfigsRequest], context: ChangesConfigs) -> di
     def plan(resource: Any) -> Alteration:
         kind, name = resource.resource_type, resource.resource_name
         alterations.check_entries([(config.name, config.value, SET) for config in resource.configs])
-        if kind in alterations.ENTITY_TYPES:
+        if kind in alterations.known_types(context.config):
             check_right(request, kind, name)
         alterations.check_resource(context.config, kind, name)
         operations = [Operation(config.name, SET, config.value) for config in resource.configs]

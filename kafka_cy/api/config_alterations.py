@@ -66,6 +66,7 @@ CORDONED: Final = "cordoned.log.dirs"
 MIN_INSYNC_REPLICAS: Final = "min.insync.replicas"
 NO_REMOVAL_OF_MIN_ISR: Final = "Cluster-level min.insync.replicas cannot be removed while ELR is enabled."
 NO_MIN_ISR_OF_A_BROKER: Final = "Broker-level min.insync.replicas cannot be altered while ELR is enabled."
+NO_CLIENT_METRICS: Final = "AlterConfigs is only supported for topics and brokers, but resource type is CLIENT_METRICS"
 NO_CORDON: Final = f"The {CORDONED} configuration value cannot be set because it requires metadata.version >= 4.3-IV0"
 
 Details = dict[str, str]  # of a change, for its line in the broker's log
@@ -260,6 +261,11 @@ def check_entries(configs: Sequence[tuple[str, str | None, int]]) -> None:
         raise AlterationError(ErrorCode.INVALID_REQUEST, f"Null value not supported for : {','.join(missing)}")
 
 
+def known_types(config: BrokerConfig) -> frozenset[int]:
+    """Types of resources that have settings. In a cluster with ZooKeeper groups have none, as in Kafka 3.9."""
+    return frozenset(each for each in ENTITY_TYPES if each != GROUP or not config.is_member)
+
+
 def check_resource(config: BrokerConfig, resource_type: int, resource_name: str) -> None:
     """Check that settings of a resource of this name may be changed. Raises AlterationError."""
     if resource_type == TOPIC:
@@ -272,9 +278,11 @@ def check_resource(config: BrokerConfig, resource_type: int, resource_name: str)
         if resource_name:
             check_broker_name(config, resource_name)
     elif resource_type == CLIENT_METRICS:
+        if config.is_member:
+            raise AlterationError(ErrorCode.INVALID_REQUEST, NO_CLIENT_METRICS)
         if not resource_name:
             raise AlterationError(ErrorCode.INVALID_REQUEST, "Subscription name can't be empty")
-    elif resource_type == GROUP:
+    elif resource_type in known_types(config):
         if not resource_name:
             raise AlterationError(ErrorCode.INVALID_REQUEST, "Default group resources are not allowed.")
     else:

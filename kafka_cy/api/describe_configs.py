@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from kafka_cy.api.context import Request
     from kafka_cy.api.roles import DescribesConfigs
 
-KNOWN_TYPES = frozenset((*alterations.ENTITY_TYPES, alterations.BROKER_LOGGER))
+NO_CLIENT_METRICS = "Config type client-metrics is only supported on KRaft clusters"
 
 
 TOPICS_AT_ONCE_MAX = 4  # described on the loop, about 0.3 ms each; more, or a whole broker, are described on another thread
@@ -36,7 +36,8 @@ TOPICS_AT_ONCE_MAX = 4  # described on the loop, about 0.3 ms each; more, or a w
 def handle(request: Request[DescribeConfigsRequest], context: DescribesConfigs) -> dict[str, Any] | None:
     """Respond with one result for each resource, in the order of the request."""
     resources = request.body.resources
-    if any(resource.resource_type not in KNOWN_TYPES for resource in resources):
+    known = alterations.known_types(context.config) | {alterations.BROKER_LOGGER}
+    if any(resource.resource_type not in known for resource in resources):
         return {"throttle_time": 0, "results": [_malformed(resource) for resource in resources]}
     if len(resources) <= TOPICS_AT_ONCE_MAX and not any(map(_is_whole_broker, resources)):
         return _response(request, context)
@@ -109,6 +110,8 @@ def _entries(context: DescribesConfigs, kind: int, name: str, wanted: frozenset[
         return describe.describe_broker(config, wanted)
     if kind == alterations.TOPIC:
         _check_topic(context, name)
+    elif config.is_member:
+        raise alterations.AlterationError(ErrorCode.INVALID_REQUEST, NO_CLIENT_METRICS)
     elif not name:
         what = "Group name" if kind == alterations.GROUP else "Client metrics subscription name"
         raise alterations.AlterationError(ErrorCode.INVALID_REQUEST, f"{what} must not be empty")

@@ -34,7 +34,8 @@ def handle(request: Request[IncrementalAlterConfigsRequest], context: ChangesCon
         kind, name = resource.resource_type, resource.resource_name
         operations = [Operation(config.name, config.config_operation, config.value) for config in resource.configs]
         alterations.check_entries([(each.name, each.value, each.operation) for each in operations])
-        if kind in alterations.ENTITY_TYPES or kind == alterations.BROKER_LOGGER:
+        known = alterations.known_types(context.config)
+        if kind in known or kind == alterations.BROKER_LOGGER:
             check_right(request, kind, name)
         if kind == alterations.BROKER_LOGGER:
             broker_loggers.check_node(context.config, name)
@@ -42,7 +43,7 @@ def handle(request: Request[IncrementalAlterConfigsRequest], context: ChangesCon
             if validate_only:
                 return None
             return {"resource": "loggers root", "set": f"level={context.log.level}"}
-        if kind == alterations.BROKER or kind not in alterations.ENTITY_TYPES:
+        if kind == alterations.BROKER or kind not in known or (kind != alterations.TOPIC and context.config.is_member):
             alterations.check_resource(context.config, kind, name)
         if kind == alterations.TOPIC and name in context.cluster.topics_without_settings:
             message = f"The stored settings of topic '{name}' cannot be read, and this change would overwrite them."

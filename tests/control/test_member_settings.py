@@ -6,21 +6,23 @@ import itertools
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
+from uuid import UUID
 
 import pytest
 from control_fakes import KeptRequest, make_context, start
-from differential_cases import GROUP, TOPIC
+from differential_cases import CLIENT_METRICS, GROUP, TOPIC
 from differential_cases import alter as alter_configs
 from differential_security import alter_scram, deletion, upsertion
-from test_change_pieces import Turns, configs, quota, quotas
+from test_change_pieces import Turns, quota, quotas
 
-from kafka_cy.api import alter_client_quotas, member_settings
+from kafka_cy.api import alter_client_quotas, describe_configs, member_settings
 from kafka_cy.base import slices
 from kafka_cy.base.slices import Slices
 from kafka_cy.cluster import znodes
 from kafka_cy.cluster.config_writer import AT_ONCE, ConfigWriter
 from kafka_cy.cluster.embedded_store import EmbeddedStore
 from kafka_cy.cluster.store import Create, StoreError
+from kafka_cy.cluster.topics import Topic
 from kafka_cy.cluster.znode_formats import decode_config
 from kafka_cy.protocol.errors import ErrorCode
 from kafka_cy.server import client_requests
@@ -38,13 +40,18 @@ REFUSED = "too many requests of clients wait for the controller: others are refu
 
 
 def body_of(api_key: int, *names: str) -> dict[str, Any]:
-    if api_key == REPLACE:
-        settings = [{"name": "consumer.session.timeout.ms", "value": "50000"}]
-        resources = [{"resource_type": GROUP, "resource_name": name, "configs": settings} for name in names]
-        return {"resources": resources, "validate_only": False}
+    if api_key in (REPLACE, CONFIGS):
+        return settings_of(TOPIC, *names, key="retention.ms")
     if api_key == SCRAM:
         return alter_scram(*(upsertion(name) for name in names))
-    return quotas(*(quota(name) for name in names)) if api_key == QUOTAS else configs(*names)
+    return quotas(*(quota(name) for name in names))
+
+
+def settings_of(kind: int, *names: str, key: str, validate_only: bool = False) -> dict[str, Any]:
+    """One setting of each resource, for both requests."""
+    settings = [{"name": key, "value": "50000", "config_operation": 0}]
+    resources = [{"resource_type": kind, "resource_name": name, "configs": settings} for name in names]
+    return {"resources": resources, "validate_only": validate_only}
 
 
 class ZooKeeper(EmbeddedStore):
@@ -101,6 +108,8 @@ class Member:
         self.context: Any = make_context({"zookeeper.connect": "h:1", "broker.id": "1"})
         self.context.topic_changes.create_topic("t", [[1]], {"retention.ms": "1"})
         self.store, cache = ZooKeeper(), self.context.cluster
+        for name in ("later", "refused", "again", "first", *(f"u{number}" for number in range(40))):
+            cache.put_topic(Topic(name, UUID(int=1), []))
         self.lines: list[dict[str, Any]] = []
         self.warnings: list[str] = []
         self.context.loop = Turns()
@@ -204,7 +213,7 @@ def test_nothing_is_answered_before_it_is_stored(member: Member, count: int) -> 
     requests = {
         SCRAM: member.start(SCRAM, alter_scram(*(upsertion(name) for name in names))),
         QUOTAS: member.start(QUOTAS, quotas(*(quota(name) for name in names))),
-        CONFIGS: member.start(CONFIGS, configs(*names)),
+        CONFIGS: member.start(CONFIGS, body_of(CONFIGS, *names)),
     }
     assert not any(request.responses for request in requests.values()) and member.lines == []
     member.store.speak()
@@ -212,6 +221,24 @@ def test_nothing_is_answered_before_it_is_stored(member: Member, count: int) -> 
     for api_key, request in requests.items():
         assert errors(api_key, request) == [0] * count
     assert len(member.lines) >= 3 and len(member.store.children(znodes.CONFIG_CHANGES)) == 3 * count
+
+
+@pytest.mark.parametrize("validate_only", [False, True])
+@pytest.mark.parametrize("api_key", [REPLACE, CONFIGS])
+def test_groups_and_client_metrics_have_no_settings(member: Member, api_key: int, validate_only: bool) -> None:
+    """The answers are those of Kafka 3.9 with ZooKeeper. No broker would read what is stored."""
+    refusal = "AlterConfigs is only supported for topics and brokers, but resource type is CLIENT_METRICS"
+    said = {GROUP: "Unknown resource type 32", CLIENT_METRICS: refusal}
+    for (kind, message), key in zip(said.items(), ("consumer.session.timeout.ms", "interval.ms"), strict=True):
+        request = member.start(api_key, settings_of(kind, "g", key=key, validate_only=validate_only))
+        (row,) = request.responses[0]["responses"]
+        assert (row["error_code"], row["error_message"]) == (ErrorCode.INVALID_REQUEST, message)
+    assert member.store.children("/config/groups") == member.store.children(znodes.CONFIG_CHANGES) == []
+    for kind in said:
+        asked = [{"resource_type": each, "resource_name": "t", "configuration_keys": None} for each in (kind, TOPIC)]
+        request = start(member.context, 32, 4, {"resources": asked}, describe_configs.handle)
+        codes = [row["error_code"] for row in request.responses[0]["results"]]
+        assert codes == [ErrorCode.INVALID_REQUEST, ErrorCode.INVALID_REQUEST if kind == GROUP else ErrorCode.NONE]
 
 
 def test_a_fault_closes_the_connection(member: Member) -> None:
@@ -237,7 +264,7 @@ def test_a_client_is_answered_after_the_time_out(member: Member, api_key: int, c
     later = member.start(api_key, body_of(api_key, "later"))
     member.store.speak()
     assert errors(api_key, later) == [0] and len(request.responses) == 1
-    kind = "users" if api_key in (QUOTAS, SCRAM) else "groups"
+    kind = "users" if api_key in (QUOTAS, SCRAM) else "topics"
     assert member.store.children(f"/config/{kind}") == ["later"] and len(member.lines) == 1
     assert (member.requests.count, member.requests.bytes, member.timers) == (0, 0, [])
 
