@@ -56,8 +56,10 @@ cdef void connection_register(ReactorState* reactor, Connection* connection) noe
     event.events = EPOLLIN
     event.data.ptr = connection
     connection.events = EPOLLIN
-    if reactor.draining or epoll_ctl(reactor.epoll_fd, EPOLL_CTL_ADD, connection.fd, &event) != 0:
+    if reactor.draining:
         connection_mark_dead(reactor, connection)
+    elif epoll_ctl(reactor.epoll_fd, EPOLL_CTL_ADD, connection.fd, &event) != 0:
+        connection_fail(reactor, connection, -1, "the socket cannot be watched: out of memory, or fs.epoll.max_user_watches")
 
 
 cdef void session_open(ReactorState* reactor, Connection* connection) noexcept nogil:
