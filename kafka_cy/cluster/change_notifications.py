@@ -11,7 +11,7 @@ The controller reads and deletes those of ISRs and log directories.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from itertools import islice
 from typing import NamedTuple
 
@@ -69,11 +69,14 @@ async def notify(calls: StoreCalls, kind: Kind, data: bytes) -> None:
             return
 
 
-async def superfluous(calls: StoreCalls, kind: Kind, added: int) -> list[Operation]:
-    """For a broker by itself that adds so many: deletions that leave the newest KEPT_ALONE, or some of them. Raises StoreError."""
+async def superfluous(calls: StoreCalls, kind: Kind, added: int, *, besides: Collection[Operation] = ()) -> list[Operation]:
+    """For a broker by itself that adds so many: deletions that leave the newest KEPT_ALONE, or some of them. Raises StoreError.
+
+    `besides`: deletions of other changes that are in work.
+    """
     names = (await calls.read(Children(kind.parent)))[0] or ()
-    old = names[: max(0, len(names) + added - KEPT_ALONE)]
-    return [Delete(f"{kind.parent}/{name}") for name in old[:DELETED_AT_ONCE]]
+    old = (Delete(f"{kind.parent}/{name}") for name in names[: max(0, len(names) + added - KEPT_ALONE)])
+    return list(islice((each for each in old if each not in besides), DELETED_AT_ONCE))
 
 
 def tell_of_failed_log_dir(calls: StoreCalls, broker_id: int, log: LineLog) -> None:

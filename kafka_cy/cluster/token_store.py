@@ -122,6 +122,7 @@ class StoredTokens:
         self._odd_owners: set[str] = set()  # ids of tokens that were warned of
         self._creating: Counter[Principal] = Counter()  # tokens that are not in the cache yet, by requester
         self._is_alone, self._pace = is_alone, TokenPace()
+        self._deletions: set[Operation] = set()  # of notifications, by the changes that are in work
 
     # -- reading --
 
@@ -225,8 +226,10 @@ class StoredTokens:
             if user is not None and not self._is_alone:
                 self._pace.take(user, self.wall_clock_ms())
                 user = None  # once for all attempts
+            notification = Create(_NOTIFICATION, token_id.encode(), sequential=True)
+            deletions = await self._superfluous(calls)
             try:
-                await calls.change(_operation(path, node, wanted), *await self._notification(calls, token_id))
+                await calls.change(_operation(path, node, wanted), notification, *deletions)
             except NoNodeError:
                 await calls.create_missing([TOKENS, CHANGES.parent])
             except (NodeExistsError, BadVersionError):
@@ -235,15 +238,21 @@ class StoredTokens:
                 was_removed = wanted is None
             else:
                 break
+            finally:
+                self._deletions.difference_update(deletions)
         self._take(token_id, wanted)
         return wanted
 
-    async def _notification(self, calls: StoreCalls, token_id: str) -> list[Operation]:
-        """The notification of a change. No other broker has to read the old ones of a broker by itself."""
-        operations: list[Operation] = [Create(_NOTIFICATION, token_id.encode(), sequential=True)]
-        if self._is_alone:
-            operations += await superfluous(calls, CHANGES, 1)
-        return operations
+    async def _superfluous(self, calls: StoreCalls) -> list[Operation]:
+        """Deletions of notifications: no other broker has to read those of a broker by itself.
+
+        Those of changes at the same time are different ones, because a change that deletes what is gone already fails as a whole.
+        """
+        if not self._is_alone:
+            return []
+        deletions = await superfluous(calls, CHANGES, 1, besides=self._deletions)
+        self._deletions.update(deletions)
+        return deletions
 
     # -- expiry --
 

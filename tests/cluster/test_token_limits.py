@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 from kafka_cy.cluster.change_notifications import CROWDED_EXPIRY_MS, EXPIRY_MS
@@ -64,6 +67,29 @@ def test_a_broker_by_itself_keeps_few_notifications() -> None:
     names = store.children(NOTIFICATIONS)
     assert len(names) == NOTIFICATIONS_KEPT
     assert max(names) == f"{CHANGES.prefix}{5 * NOTIFICATIONS_KEPT:010}"
+
+
+def test_changes_at_the_same_time_delete_different_notifications() -> None:
+    """Each is made at the first attempt: a change that deletes what another one has deleted would fail as a whole."""
+    store, count = EmbeddedStore(None), 2 * NOTIFICATIONS_KEPT
+    broker = started(store)
+    answers: deque[Callable[[], object]] = deque()
+    submitted: list[object] = []
+
+    def submit(operations: Any, done: Any) -> None:
+        submitted.append(operations)
+        answers.append(lambda: store.submit(operations, done))
+
+    broker.tokens._store = SimpleNamespace(  # type: ignore[assignment]
+        read=lambda *call: answers.append(lambda: store.read(*call)), submit=submit, session_id=store.session_id
+    )
+    for turn in range(3):
+        numbers = range(count * turn, count * (turn + 1))
+        ended = [broker.create(a_token(number, owner=Principal("User", f"u{number}"))) for number in numbers]
+        while answers:
+            answers.popleft()()
+        assert all(answer[0][1] is None for answer in ended) and len(submitted) == count * (turn + 1)
+        assert len(store.children(NOTIFICATIONS)) < 2 * count
 
 
 def test_a_user_has_a_pace_in_a_cluster() -> None:
