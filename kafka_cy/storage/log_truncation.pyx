@@ -110,6 +110,11 @@ cdef int truncate_fully_locked(Log* log, int64_t new_start) noexcept nogil:
     log.snapshot_offset = -1
     if not failed:
         failed = new_active(log, new_start, &fresh)
+    if not failed:
+        # The recovery point is `new_start` from here on: of segments that a power cut brings back, a start checks the last only.
+        failed = log_sync_names(log)
+        if failed:
+            segment_unref(fresh)
     if failed:
         free(old)
         return fail_log_half_done(log, failed)

@@ -131,6 +131,23 @@ def test_a_swap_that_a_start_cannot_finish(tmp_path: Path) -> None:
         PartitionLog(str(tmp_path), CONFIG, clean=True)
 
 
+def test_a_log_that_begins_anew_is_durable_at_once(tmp_path: Path) -> None:
+    """Its recovery point is where it begins. Of segments that a power cut brings back, a start would check the last one only."""
+    code = """
+log = PartitionLog(folder, clean=True)
+for _ in range(3):
+    log.append(batch())
+log.flush()
+disk.fail("fsync", 5)
+try:
+    log.truncate_fully(9)
+    print("done")
+except StorageFailure as failure:
+    print(failure.error_number, log.offline)
+"""
+    assert run_with_failing_disk(tmp_path, code) == ["5", "True"]
+
+
 @pytest.mark.parametrize(("flushed_first", "outcome"), [(True, "flushed"), (False, "5")])
 def test_the_names_of_a_cut_are_durable(tmp_path: Path, flushed_first: bool, outcome: str) -> None:
     """A segment whose new name is lost in a power cut would follow what was appended after the cut."""
