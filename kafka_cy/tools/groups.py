@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kafka_cy.base.coordinator_retry import retry_while_coordinator_moves
-from kafka_cy.tools.client import REQUEST_TIMEOUT_S, ToolError, bootstrap_option, connect_admin
+from kafka_cy.tools.client import REQUEST_TIMEOUT_S, ToolError, bootstrap_option, connect_admin, reason_of
 from kafka_cy.tools.group_kinds import (
     TYPES,
     GroupMember,
@@ -172,14 +172,23 @@ def offset_rows(
 @bootstrap_option
 def delete(named: tuple[str, ...], options: tuple[str, ...], bootstrap_servers: str) -> None:
     """Delete groups that have no active members, with their offsets."""
+    from confluent_kafka import KafkaException
+
     names = [*named, *options]
     if not names:
         raise click.UsageError("Name a group to delete.")
     admin = connect_admin(bootstrap_servers)
+    failures = []
     for name in names:
 
         def delete_group(name: str = name) -> None:
             admin.delete_consumer_groups([name])[name].result(REQUEST_TIMEOUT_S)
 
-        retry_while_coordinator_moves(delete_group, REQUEST_TIMEOUT_S)
-        click.echo(f"Deleted group {name}.")
+        try:
+            retry_while_coordinator_moves(delete_group, REQUEST_TIMEOUT_S)
+            click.echo(f"Deleted group {name}.")
+        except KafkaException as error:
+            cause = error.args[0]
+            failures.append(f"Group {name}: {reason_of(cause)} ({cause.name()}).")
+    if failures:
+        raise ToolError("\n".join(failures))

@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 
 def time_ms(text: str) -> int:
-    """Milliseconds since the epoch of an ISO 8601 time (UTC unless it names a zone). Raises click.UsageError."""
+    """Milliseconds since 1970 of an ISO 8601 time (UTC unless it names a zone); 0 before 1970. Raises click.UsageError."""
     try:
         moment = datetime.datetime.fromisoformat(text)
     except ValueError:
         raise click.UsageError(f"--to-datetime must be like 2026-01-31T18:00:00, not {text!r}.") from None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=datetime.UTC)
-    return int(moment.timestamp() * 1000)
+    return max(0, int(moment.timestamp() * 1000))  # -1 would ask for the end of the log
 
 
 def duration_s(text: str) -> float:

@@ -10,6 +10,7 @@ from kafka_cy.tools.client import REQUEST_TIMEOUT_S, ToolError, bootstrap_option
 from kafka_cy.tools.group_offsets import log_offsets, partitions_of
 from kafka_cy.tools.output import output_option, print_table
 
+OFFSET_MAX = (1 << 63) - 1  # and of a time in milliseconds
 EARLIEST, LATEST, MAX_TIMESTAMP = "earliest", "latest", "max-timestamp"
 
 
@@ -53,7 +54,7 @@ def offset_spec(when: str) -> Any:
         time_ms = int(when)
     except ValueError:
         time_ms = -1
-    if time_ms < 0:
+    if not 0 <= time_ms <= OFFSET_MAX:
         raise click.UsageError(f"--time must be earliest, latest, max-timestamp or milliseconds, not {when!r}.")
     return OffsetSpec.for_timestamp(time_ms)
 
@@ -61,7 +62,7 @@ def offset_spec(when: str) -> Any:
 @click.command("delete-records")
 @click.argument("topic")
 @click.option("-p", "--partition", "partitions", type=click.IntRange(min=0), multiple=True, help="Default: all.")
-@click.option("--before-offset", type=click.IntRange(min=0), help="Delete the records below this offset.")
+@click.option("--before-offset", type=click.IntRange(0, OFFSET_MAX), help="Delete the records below this offset.")
 @click.option("--all", "every", is_flag=True, help="Delete all records.")
 @output_option
 @bootstrap_option

@@ -12,6 +12,7 @@ import click
 from kafka_cy.tools.client import ToolError, bootstrap_option, connect_producer, key_values, reason_of
 from kafka_cy.tools.output import note
 
+FLUSH_TIMEOUT_S = 60
 PROPERTIES = {
     "parse.key": "false",
     "key.separator": "\t",
@@ -66,7 +67,10 @@ class LineFormat:
                     raise ToolError(
                         f"Line {number}: header {shown(header)} has no {shown(self.headers_key_separator)}."
                     )
-                headers.append((name.decode(), self._nullable(content)))
+                try:
+                    headers.append((name.decode(), self._nullable(content)))
+                except UnicodeDecodeError:
+                    raise ToolError(f"Line {number}: the name of header {shown(header)} is not UTF-8.") from None
         key: bytes | None = None
         if self.parse_key:
             key, separator, rest = rest.partition(self.key_separator)
@@ -92,7 +96,7 @@ def lines(stream: Iterable[bytes]) -> Iterator[bytes]:
 
 @click.command("produce")
 @click.option("-t", "--topic", required=True, help="Topic to write to.")
-@click.option("-p", "--partition", type=click.IntRange(min=0), help="Partition (default: by key).")
+@click.option("-p", "--partition", type=click.IntRange(0, (1 << 31) - 1), help="Partition (default: by key).")
 @click.option(
     "--property", "properties", multiple=True, metavar="KEY=VALUE", help="parse.key=true, key.separator=: ..."
 )
@@ -130,7 +134,10 @@ def command(
 
 
 def send_all(producer: Any, topic: str, partition: int | None, line_format: LineFormat, stream: BinaryIO) -> str | None:
-    """Send every line and wait for the responses. Returns a sentence about the first failed record, or None."""
+    """Send every line and wait for the responses. Returns a sentence about the first failed record, or None.
+
+    Raises ToolError for a line that cannot be sent; the lines before it are.
+    """
     failures: list[str] = []
 
     def delivered(error: Any, message: Any) -> None:
@@ -138,18 +145,20 @@ def send_all(producer: Any, topic: str, partition: int | None, line_format: Line
             failures.append(f"A record for topic {topic} was not stored: {reason_of(error)} ({error.name()}).")
 
     place = {} if partition is None else {"partition": partition}
-    for number, line in enumerate(lines(stream), start=1):
-        key, value, headers = line_format.parse(line, number)
-        while True:
-            try:
-                producer.produce(topic, value=value, key=key, headers=headers, on_delivery=delivered, **place)
+    try:
+        for number, line in enumerate(lines(stream), start=1):
+            key, value, headers = line_format.parse(line, number)
+            while True:
+                try:
+                    producer.produce(topic, value=value, key=key, headers=headers, on_delivery=delivered, **place)
+                    break
+                except BufferError:  # the queue of unsent records is full: wait for responses
+                    producer.poll(0.1)
+            producer.poll(0)
+            if failures:
                 break
-            except BufferError:  # the queue of unsent records is full: wait for responses
-                producer.poll(0.1)
-        producer.poll(0)
-        if failures:
-            break
-    remaining = producer.flush(60)
+    finally:  # a bad line or Ctrl-C takes nothing back of the lines before it, as in Kafka
+        remaining = producer.flush(FLUSH_TIMEOUT_S)
     if remaining and not failures:
         failures.append(f"{remaining} records were not acknowledged in time.")
     return failures[0] if failures else None

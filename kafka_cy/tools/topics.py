@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,9 @@ from kafka_cy.tools.output import json_wanted, note, output_option, print_json, 
 
 if TYPE_CHECKING:
     from confluent_kafka.admin import AdminClient
+
+#: librdkafka's admin client sends no others.
+PARTITIONS, REPLICAS = click.IntRange(1, 100_000), click.IntRange(1, 10_000)
 
 
 @click.group("topics")
@@ -46,11 +50,24 @@ def outcome(future: Future[Any], name: str, *, ignored_error: str | None = None)
     return True
 
 
+def report(futures: Mapping[str, Future[Any]], sentence: str, *, ignored_error: str | None = None) -> None:
+    """Print what became of an admin call on each topic. Raises ToolError at the end if one failed."""
+    failures = []
+    for name, future in futures.items():
+        try:
+            if outcome(future, name, ignored_error=ignored_error):
+                click.echo(sentence.format(name))
+        except ToolError as error:
+            failures.append(str(error))
+    if failures:
+        raise ToolError("\n".join(failures))
+
+
 @commands.command("create")
 @click.argument("named", nargs=-1, metavar="[TOPIC]...")
 @click.option("-t", "--topic", "options", multiple=True, help="Topic to create; may be repeated.")
-@click.option("-p", "--partitions", type=click.IntRange(min=1), help="Number of partitions (default: the broker's).")
-@click.option("-r", "--replication-factor", type=click.IntRange(min=1), help="Replicas (default: the broker's).")
+@click.option("-p", "--partitions", type=PARTITIONS, help="Number of partitions (default: the broker's).")
+@click.option("-r", "--replication-factor", type=REPLICAS, help="Replicas (default: the broker's).")
 @click.option("--config", "configs", multiple=True, metavar="KEY=VALUE", help="Topic configuration; may be repeated.")
 @click.option("--if-not-exists", is_flag=True, help="An existing topic is not an error.")
 @bootstrap_option
@@ -78,9 +95,8 @@ def create(
         )
         for name in names
     ]
-    for name, future in admin.create_topics(new).items():
-        if outcome(future, name, ignored_error="TOPIC_ALREADY_EXISTS" if if_not_exists else None):
-            click.echo(f"Created topic {name}.")
+    ignored_error = "TOPIC_ALREADY_EXISTS" if if_not_exists else None
+    report(admin.create_topics(new), "Created topic {}.", ignored_error=ignored_error)
 
 
 @commands.command("list")
@@ -216,7 +232,7 @@ def topic_object(topic: Any, configs: dict[str, str], rows: list[tuple[str, int,
 @commands.command("alter")
 @click.argument("named", nargs=-1, metavar="[TOPIC]...")
 @click.option("-t", "--topic", "options", multiple=True, help="Topic to alter; may be repeated.")
-@click.option("-p", "--partitions", type=click.IntRange(min=1), required=True, help="New number of partitions.")
+@click.option("-p", "--partitions", type=PARTITIONS, required=True, help="New number of partitions.")
 @bootstrap_option
 def alter(named: tuple[str, ...], options: tuple[str, ...], partitions: int, bootstrap_servers: str) -> None:
     """Add partitions to topics. `kafka-cy configs alter` changes settings."""
@@ -224,9 +240,8 @@ def alter(named: tuple[str, ...], options: tuple[str, ...], partitions: int, boo
 
     names = topics_to("alter", named, options)
     admin = connect_admin(bootstrap_servers)
-    for name, future in admin.create_partitions([NewPartitions(name, partitions) for name in names]).items():
-        outcome(future, name)
-        click.echo(f"Topic {name} has {partitions} partitions now.")
+    futures = admin.create_partitions([NewPartitions(name, partitions) for name in names])
+    report(futures, f"Topic {{}} has {partitions} partitions now.")
 
 
 @commands.command("delete")
@@ -238,6 +253,5 @@ def delete(named: tuple[str, ...], options: tuple[str, ...], if_exists: bool, bo
     """Delete topics with all their records."""
     names = topics_to("delete", named, options)
     admin = connect_admin(bootstrap_servers)
-    for name, future in admin.delete_topics(names).items():
-        if outcome(future, name, ignored_error="UNKNOWN_TOPIC_OR_PART" if if_exists else None):
-            click.echo(f"Deleted topic {name}.")
+    ignored_error = "UNKNOWN_TOPIC_OR_PART" if if_exists else None
+    report(admin.delete_topics(names), "Deleted topic {}.", ignored_error=ignored_error)

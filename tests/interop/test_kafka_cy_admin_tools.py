@@ -10,7 +10,7 @@ import pytest
 from command_line import check, tool
 
 from kafka_cy.tools.configs import split_settings
-from kafka_cy.tools.groups_reset import duration_s
+from kafka_cy.tools.groups_reset import duration_s, time_ms
 
 CreateTopic = Callable[..., str]  # the fixture create_topic
 
@@ -185,3 +185,34 @@ def test_wrong_options(bootstrap: str) -> None:
         ("groups", "reset-offsets", "g", "--by-duration", "long"),
     ):
         assert tool(bootstrap, *arguments).returncode == 2, arguments
+
+
+def test_numbers_that_no_broker_has(bootstrap: str, topic: str) -> None:
+    for arguments in (
+        ("topics", "create", f"{topic}-2", "--partitions", "3000000000"),
+        ("topics", "create", f"{topic}-2", "--replication-factor", "70000"),
+        ("topics", "alter", topic, "--partitions", "2000000000"),
+        ("produce", "--topic", topic, "--partition", "3000000000"),
+        ("get-offsets", topic, "--time", "99999999999999999999"),
+        ("delete-records", topic, "--before-offset", "99999999999999999999"),
+    ):
+        done = tool(bootstrap, *arguments)
+        assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+
+
+def test_each_of_several_topics_is_reported(bootstrap: str, create_topic: CreateTopic) -> None:
+    first, last = create_topic(), create_topic()
+    done = tool(bootstrap, "topics", "delete", first, "there-is-none", last)
+    assert done.returncode == 1 and done.stderr.startswith("kafka-cy: Topic there-is-none: ")
+    assert sorted(done.stdout.splitlines()) == sorted(f"Deleted topic {name}." for name in (first, last))
+
+
+def test_each_of_several_groups_is_deleted(bootstrap: str, topic: str, group: str) -> None:
+    check(bootstrap, "groups", "reset-offsets", group, "-t", topic, "--to-earliest", "--execute")
+    done = tool(bootstrap, "groups", "delete", "there-is-none", group)
+    assert (done.returncode, done.stdout) == (1, f"Deleted group {group}.\n")
+    assert done.stderr.startswith("kafka-cy: Group there-is-none: ") and "GROUP_ID_NOT_FOUND" in done.stderr
+
+
+def test_a_time_before_1970_is_the_beginning() -> None:
+    assert time_ms("1969-12-31T23:59:59.999") == 0

@@ -5,7 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
 from command_line import check, tool
+
+from kafka_cy.tools.client import ToolError
+from kafka_cy.tools.produce import LineFormat
 
 
 def test_first_five_minutes(bootstrap: str, group: str) -> None:
@@ -130,6 +134,20 @@ def test_a_terminated_consumer_leaves_its_group(bootstrap: str, topic: str, grou
 def test_line_without_key(bootstrap: str, topic: str) -> None:
     done = tool(bootstrap, "produce", "--topic", topic, "--property", "parse.key=true", stdin="a\n")
     assert (done.returncode, done.stderr) == (1, "kafka-cy: Line 1 has no key separator '\\t'.\n")
+
+
+def test_the_lines_before_a_bad_one_are_sent(bootstrap: str, topic: str) -> None:
+    check(bootstrap, "produce", "--topic", topic, stdin="first\n")
+    properties = ("--property", "parse.key=true", "--property", "key.separator=:")
+    done = tool(bootstrap, "produce", "--topic", topic, *properties, stdin="a:1\nb:2\nbad\nc:3\n")
+    assert (done.returncode, done.stderr) == (1, "kafka-cy: Line 3 has no key separator ':'.\n")
+    read = check(bootstrap, "consume", "--topic", topic, "--from-beginning", "--exit-at-end")
+    assert sorted(read.splitlines()) == ["1", "2", "first"]
+
+
+def test_a_header_whose_name_is_no_text() -> None:
+    with pytest.raises(ToolError, match=r"Line 7: the name of header .* is not UTF-8"):
+        LineFormat.from_properties({"parse.headers": "true"}).parse(b"\xff:1\tvalue", 7)
 
 
 def test_no_broker() -> None:
