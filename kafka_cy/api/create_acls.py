@@ -88,7 +88,7 @@ class _Creation:
         self._request, self._context = request, context
         self._results: list[AclBinding | dict[str, Any]] = []  # of each ACL: what is to be stored, or the error
         self._wanted: dict[Resource, set[AclEntry]] = {}
-        self._added: dict[Resource, Collection[AclEntry]] = {}
+        self._added: dict[Resource, set[AclEntry]] = {}
         self._room: _Room | None = None  # from the first one that is stored on
         self._sizes: dict[int, set[int]] = {}  # of prefixes, by resource type
 
@@ -132,13 +132,14 @@ class _Creation:
         acls.change(self._wanted, lambda *of: self._edit(acls.authorizer, *of), waiting.guarded(stored))
 
     def _edit(self, authorizer: Authorizer, resource: Resource, entries: frozenset[AclEntry]) -> Collection[AclEntry]:
+        """Called again if the outcome is not known: what has been added before counts."""
         added = self._wanted[resource] - entries
         if self._room is None:
             self._room = _Room(authorizer.image)
         self._room.take(resource, added, is_new=not entries)
         if resource.pattern_type == PatternType.PREFIXED and not entries:
             self._count_size(authorizer, resource)
-        self._added[resource] = added
+        self._added.setdefault(resource, set()).update(added)
         return entries | added
 
     def _count_size(self, authorizer: Authorizer, resource: Resource) -> None:

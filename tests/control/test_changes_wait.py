@@ -15,7 +15,7 @@ from token_broker import TokenBroker
 from kafka_cy.authorizer.authorizer import Authorizer
 from kafka_cy.cluster.acl_store import StoredAcls
 from kafka_cy.cluster.embedded_store import EmbeddedStore
-from kafka_cy.cluster.store import StoreBroken
+from kafka_cy.cluster.store import OutcomeUnknown, StoreBroken
 from kafka_cy.server import client_requests
 from kafka_cy.server.client_requests import REQUEST_BYTES, ClientRequests
 
@@ -125,6 +125,23 @@ def test_a_client_is_answered_after_the_time_out_of_the_broker(member: Member, a
     assert (member.requests.count, member.requests.bytes, member.timers) == (0, 0, [])
     assert request.responses == [response] and request.control.reason is None  # type: ignore[attr-defined]
     assert member.state != before and len(member.log.lines) == 1
+
+
+@pytest.mark.parametrize("api_key", ALL)
+def test_a_change_whose_answer_is_lost_is_told(member: Member, api_key: int) -> None:
+    """It is found when it is looked for: the client hears that it is made, and so does the operator."""
+    before, submit = member.state, member.store.submit
+
+    def lose(operations: Any, done: Any) -> None:
+        member.store.submit = submit  # type: ignore[method-assign]
+        submit(operations, lambda *_: done(None, OutcomeUnknown("lost")))
+
+    member.store.submit = lose  # type: ignore[method-assign]
+    member.store.is_away = False
+    (response,) = member.ask(api_key).responses
+    assert errors(response) == {0} and member.state != before and len(member.log.lines) == 1
+    if api_key == DELETE_ACLS:
+        assert len(response["filter_results"][0]["matching_acls"]) == 1
 
 
 @pytest.mark.parametrize("api_key", ALL)
