@@ -185,6 +185,7 @@ cdef void append(
 ) noexcept nogil:
     """Check and append the batch of one partition, and record what its response has to wait for."""
     cdef Log* log = <Log*>atomic_load_pointer(<void**>&partition.log)
+    cdef bint flush = log_config(log).flush_interval_messages == 1
     cdef ValidBatch valid
     cdef AppendOrigin origin = ORIGIN_CLIENT
     cdef AppendResult result
@@ -232,7 +233,8 @@ cdef void append(
     awaited.required_offset = result.last_offset + 1
     awaited.error_at = error_at
     awaited.high_watermark = produce.acks == -1
-    awaited.flush = log_config(log).flush_interval_messages == 1
+    # With a change meanwhile, the append may have left its flush to others.
+    awaited.flush = flush and log_config(log).flush_interval_messages == 1
     if produce.acks == 0 or reached(&awaited):
         return
     kept = await_partition(produce, partition)
