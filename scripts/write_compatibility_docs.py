@@ -66,7 +66,8 @@ Where both answer the same request, kafka-cy gives Kafka's answer, with these ex
   the broker runs. Thread counts have no limit relative to their old value.
 - **Unknown operations of IncrementalAlterConfigs** are INVALID_REQUEST; Kafka answers UNKNOWN_SERVER_ERROR.
 - **A group named twice** in OffsetFetch (version 8 and later) gets its offsets once and then INVALID_REQUEST; DescribeGroups
-  describes it once. Kafka repeats the whole group each time, so that a small request has a response of any size.
+  describes it once. Kafka repeats the whole group each time, so that a small request has a response of any size. For the same
+  reason DescribeProducers describes a partition once that is named twice.
 - **DeleteGroups** of a group with many offsets stores several batches, and so does **OffsetDelete** of more than one can remove.
   Kafka stores one, and answers UNKNOWN_SERVER_ERROR when it is too large. A crash or an error in between leaves a group with fewer
   offsets; repeat the request.

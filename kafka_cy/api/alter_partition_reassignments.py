@@ -6,9 +6,11 @@ there is nothing to cancel (NO_REASSIGNMENT_IN_PROGRESS).
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from kafka_cy.api.authorization import CLUSTER_DENIED, denied, may_cluster
+from kafka_cy.api.elect_leaders import rows_response
 from kafka_cy.api.registry import handler
 from kafka_cy.api.topic_creation import TopicRefused, check_replicas
 from kafka_cy.authorizer.acls import Operation
@@ -22,12 +24,18 @@ if TYPE_CHECKING:
 
 
 @handler(api_key=45)
-def handle(request: Request[AlterPartitionReassignmentsRequest], context: ReadsCluster) -> dict[str, Any]:
-    """One result per partition."""
-    if not may_cluster(request, Operation.ALTER):
-        return reassignment_denied(request.body)
+def handle(request: Request[AlterPartitionReassignmentsRequest], context: ReadsCluster) -> dict[str, Any] | None:
+    """One result per partition. Another thread makes many."""
+    body = request.body
+    rows = sum(len(asked.partitions) for asked in body.topics)
+    make = partial(_response, body, context) if may_cluster(request, Operation.ALTER) else partial(reassignment_denied, body)
+    return rows_response(request, rows, make)
+
+
+def _response(body: AlterPartitionReassignmentsRequest, context: ReadsCluster) -> dict[str, Any]:
+    """Any thread."""
     responses = []
-    for asked in request.body.topics:
+    for asked in body.topics:
         partitions = []
         for partition in asked.partitions:
             code, message = _check(asked.name, partition.partition_index, partition.replicas, context)
@@ -36,7 +44,7 @@ def handle(request: Request[AlterPartitionReassignmentsRequest], context: ReadsC
             )
         responses.append({"name": asked.name, "partitions": partitions})
     return {
-        "allow_replication_factor_change": getattr(request.body, "allow_replication_factor_change", True),
+        "allow_replication_factor_change": getattr(body, "allow_replication_factor_change", True),
         "error_code": ErrorCode.NONE,
         "error_message": None if responses else "",
         "responses": responses,

@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from kafka_cy.api.authorization import TOPIC_DENIED, may_topic
-from kafka_cy.api.change_pieces import add_task
+from kafka_cy.api.change_pieces import ENTRIES_AT_ONCE, add_task
 from kafka_cy.api.delete_waits import NO_OFFSET, Deletion
 from kafka_cy.api.registry import handler
 from kafka_cy.authorizer.acls import Operation
@@ -30,17 +30,19 @@ TO_HIGH_WATERMARK = -1
 @handler(api_key=21)
 def handle(request: Request[DeleteRecordsRequest], context: DeletesRecords) -> dict[str, Any] | None:
     """Every partition by itself; the response has the low watermark of each. Many partitions are worked on in slices."""
-    asked: dict[str, dict[int, int]] = {}  # of a partition that is named twice the last offset counts
-    for topic in request.body.topics:
-        for partition in topic.partitions:
-            asked.setdefault(topic.name, {})[partition.partition_index] = partition.offset
-    count = sum(map(len, asked.values()))
+    count = sum(len(topic.partitions) for topic in request.body.topics)
     timeout = request.body.timeout
     topics: list[dict[str, Any]] = []
     waiting: list[Deletion] = []
     answer = {"topics": topics}
 
     def steps() -> Iterator[None]:
+        asked: dict[str, dict[int, int]] = {}  # of a partition that is named twice the last offset counts
+        for topic in request.body.topics:
+            for number, partition in enumerate(topic.partitions, 1):
+                asked.setdefault(topic.name, {})[partition.partition_index] = partition.offset
+                if number % ENTRIES_AT_ONCE == 0:
+                    yield
         for name, offsets in asked.items():
             rows: list[dict[str, Any]] = []
             allowed = may_topic(request, Operation.DELETE, name)

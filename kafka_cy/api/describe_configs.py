@@ -25,10 +25,13 @@ if TYPE_CHECKING:
 
     from kafka_cy.api.context import Request
     from kafka_cy.api.roles import DescribesConfigs
+    from kafka_cy.config.broker_config import BrokerConfig
 
 NO_CLIENT_METRICS = "Config type client-metrics is only supported on KRaft clusters"
 
 
+# Resources of a request with the same settings share what describes them: any number of groups that do not exist can be named.
+Same = dict[tuple[Any, ...], list[dict[str, Any]]]
 TOPICS_AT_ONCE_MAX = 4  # described on the loop, about 0.3 ms each; more, or a whole broker, are described on another thread
 
 
@@ -55,12 +58,13 @@ def _response(request: Request[DescribeConfigsRequest], context: DescribesConfig
     synonyms = bool(body.include_synonyms)
     documentation = bool(getattr(body, "include_documentation", False))
     described: dict[Any, dict[str, Any]] = {}  # a resource that is named again and again is described once
+    same: Same = {}
     results = []
     for resource in body.resources:
         key = (resource.resource_type, resource.resource_name, tuple(resource.configuration_keys or ()))
         result = described.get(key)
         if result is None:
-            result = described[key] = _checked(request, context, resource, synonyms, documentation)
+            result = described[key] = _checked(request, context, resource, same, synonyms, documentation)
         results.append(result)
     results.sort(key=lambda each: each["error_code"] in DENIED)
     return {"throttle_time": 0, "results": results}
@@ -78,16 +82,18 @@ def _malformed(resource: Any) -> dict[str, Any]:
 
 
 def _checked(
-    request: Request[Any], context: DescribesConfigs, resource: Any, synonyms: bool, documentation: bool
+    request: Request[Any], context: DescribesConfigs, resource: Any, same: Same, synonyms: bool, documentation: bool
 ) -> dict[str, Any]:
     kind, name = resource.resource_type, resource.resource_name
     lacks = lacks_right(request, Operation.DESCRIBE_CONFIGS, kind, name)
     if lacks is None:
-        return _describe(context, resource, synonyms, documentation)
+        return _describe(context, resource, same, synonyms, documentation)
     return denied(lacks) | {"resource_type": kind, "resource_name": name, "configs": []}
 
 
-def _describe(context: DescribesConfigs, resource: Any, synonyms: bool, documentation: bool) -> dict[str, Any]:
+def _describe(
+    context: DescribesConfigs, resource: Any, same: Same, synonyms: bool, documentation: bool
+) -> dict[str, Any]:
     kind, name = resource.resource_type, resource.resource_name
     wanted = frozenset(resource.configuration_keys) if resource.configuration_keys else None
     result: dict[str, Any] = {"error_code": 0, "error_message": "", "resource_type": kind, "resource_name": name}
@@ -95,27 +101,38 @@ def _describe(context: DescribesConfigs, resource: Any, synonyms: bool, document
         if kind == alterations.BROKER_LOGGER:
             _check_logger_resource(context, name)
             return result | {"configs": broker_loggers.describe_all(context.log, wanted)}
-        entries = _entries(context, kind, name, wanted)
+        settings = _settings(context, kind, name)
     except alterations.AlterationError as error:
         return result | {"error_code": int(error.code), "error_message": error.message, "configs": []}
-    return result | {"configs": [_entry(entry, synonyms, documentation) for entry in entries]}
+    looks_as = (kind, not name, wanted, *sorted(settings.items()))
+    configs = same.get(looks_as)
+    if configs is None:
+        entries = _entries(context.config, kind, name, settings, wanted)
+        configs = same[looks_as] = [_entry(entry, synonyms, documentation) for entry in entries]
+    return result | {"configs": configs}
 
 
-def _entries(context: DescribesConfigs, kind: int, name: str, wanted: frozenset[str] | None) -> list[ConfigEntry]:
-    config = context.config
+def _settings(context: DescribesConfigs, kind: int, name: str) -> dict[str, str]:
+    """What is stored of a resource; nothing of a broker, whose configuration has it. Raises AlterationError."""
     if kind == alterations.BROKER:
-        if not name:
-            return describe.describe_cluster_default(config, wanted)
-        _check_broker(context, name)
-        return describe.describe_broker(config, wanted)
+        if name:
+            _check_broker(context, name)
+        return {}
     if kind == alterations.TOPIC:
         _check_topic(context, name)
-    elif config.is_member:
+    elif context.config.is_member:
         raise alterations.AlterationError(ErrorCode.INVALID_REQUEST, NO_CLIENT_METRICS)
     elif not name:
         what = "Group name" if kind == alterations.GROUP else "Client metrics subscription name"
         raise alterations.AlterationError(ErrorCode.INVALID_REQUEST, f"{what} must not be empty")
-    settings = alterations.stored_settings(context, kind, name)
+    return alterations.stored_settings(context, kind, name)
+
+
+def _entries(
+    config: BrokerConfig, kind: int, name: str, settings: dict[str, str], wanted: frozenset[str] | None
+) -> list[ConfigEntry]:
+    if kind == alterations.BROKER:
+        return describe.describe_broker(config, wanted) if name else describe.describe_cluster_default(config, wanted)
     if kind == alterations.TOPIC:
         return describe.describe_topic(config, settings, wanted)
     if kind == alterations.GROUP:

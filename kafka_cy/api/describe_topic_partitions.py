@@ -8,6 +8,7 @@ empty, because no replica outside of the ISR is eligible.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from kafka_cy.api.authorization import TOPIC_DENIED, may_topic
@@ -31,8 +32,10 @@ NO_ELIGIBLE_REPLICAS: dict[str, list[int]] = {"eligible_leader_replicas": [], "l
 
 @handler(api_key=75)
 def handle(request: Request[DescribeTopicPartitionsRequest], context: DescribesTopics) -> dict[str, Any] | None:
-    """Respond with one page of topics and partitions. Another thread asks for the rights on many topics."""
-    if request.authorizer is None or len(request.body.topics or context.cluster.topics) <= AT_ONCE_MAX:
+    """Respond with one page of topics and partitions. Another thread makes a large one."""
+    known, named = context.cluster.topics, request.body.topics
+    names: Collection[str] = known if not named else [each.name for each in named] if len(named) <= AT_ONCE_MAX else ()
+    if names and len(names) <= AT_ONCE_MAX and sum(map(context.cluster.partition_count, names)) <= AT_ONCE_MAX:
         return _response(request, context)
     request.respond_long(lambda ready: ready(lambda: _response(request, context)))
     return None

@@ -228,8 +228,8 @@ class DescribesLogDirs(ReadsCluster, ReadsLogs, Protocol):
     """Describes log directories."""
 
 
-class MovesLogs(ReadsCluster, ReadsLogs, Logs, Protocol):
-    """Moves partitions between log directories."""
+class MovesLogs(ReadsCluster, ReadsLogs, Logs, WorksInSlices, Protocol):
+    """Moves partitions, which a request may name in any number, between log directories."""
 
 
 class UsesGroups(Protocol):

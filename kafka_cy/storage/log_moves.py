@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections import OrderedDict
 from collections.abc import Callable, Collection
 
 from kafka_cy.storage.hosted_logs import HostedLogs, Key
@@ -41,7 +42,7 @@ class LogMoves:
         self._hosted = hosted
         self._copied = copied
         self._stopping = stopping
-        self._waiting: list[tuple[Key, str]] = []
+        self._waiting: OrderedDict[Key, str] = OrderedDict()  # the log directory of each, in the order in which they were added
         self._running: tuple[HostedPartition, Key, str] | None = None
         self._is_cancelled = False  # the one that runs
         self._cuts = 0  # how often its source had been cut when it was begun
@@ -57,12 +58,12 @@ class LogMoves:
         with hosted.mutex:
             if log_dir not in hosted.dirs:
                 raise hosted.not_usable(log_dir)
-            self._waiting = [move for move in self._waiting if move[0] != key]
+            self._waiting.pop(key, None)
             if self._running is not None and self._running[1] == key and self._running[2] != log_dir:
                 self._is_cancelled = True
                 self.copies.pop(key, None)  # nobody is told of it any more
             if hosted.dir_of.get(key, log_dir) != log_dir:  # it may be deleted meanwhile
-                self._waiting.append((key, log_dir))
+                self._waiting[key] = log_dir
         hosted.wake.set()
 
     def run(self) -> None:
@@ -72,7 +73,7 @@ class LogMoves:
             with hosted.mutex:
                 if not self._waiting:
                     return
-                key, path = self._waiting.pop(0)
+                key, path = self._waiting.popitem(last=False)
                 partition = hosted.partitions.get(key)
                 if partition is None or hosted.dir_of[key] == path:
                     continue

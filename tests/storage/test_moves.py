@@ -7,6 +7,7 @@ import threading
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -486,3 +487,18 @@ def test_a_cut_that_waited_for_a_move_writes_where_the_log_is_now(tmp_path: Path
     assert partition.log_end_offset == 5
     assert recovery_points.read_text().splitlines()[2:] == ["t 0 5"]
     logs.shutdown()
+
+
+def test_moves_wait_in_the_order_of_their_last_request(tmp_path: Path) -> None:
+    """Each is added and taken without a look at the others."""
+    hosted: Any = SimpleNamespace(mutex=threading.RLock(), wake=threading.Event(), dirs=["a", "b", "c"], dir_of={}, partitions={})
+    moves = log_moves.LogMoves(hosted, lambda: False, lambda size: None)
+    for index in range(3):
+        hosted.dir_of["t", index] = "a"
+        moves.add(("t", index), "b")
+    moves.add(("t", 0), "c")
+    moves.add(("t", 1), "a")
+    asked: list[object] = []
+    hosted.partitions = SimpleNamespace(get=asked.append)
+    moves.run()
+    assert asked == [("t", 2), ("t", 0)]
