@@ -12,11 +12,12 @@ _ESCAPES = {"t": "\t", "n": "\n", "r": "\r", "f": "\f"}
 
 
 def parse_properties(text: str) -> dict[str, str]:
-    """Parse the whole text. Raises ValueError, which contains the line, for a malformed `\\u` escape."""
+    """Parse the whole text. Raises ValueError for a malformed `\\u` escape; it names the key: the value may be a password."""
     result: dict[str, str] = {}
     for line in _logical_lines(text):
         end, value_at = _split(line)
-        result[_unescape(line[:end], line)] = _unescape(line[value_at:], line)
+        key = _unescape(line[:end], line[:end])
+        result[key] = _unescape(line[value_at:], key)
     return result
 
 
@@ -61,7 +62,7 @@ def _split(line: str) -> tuple[int, int]:
     return end, position
 
 
-def _unescape(text: str, line: str) -> str:
+def _unescape(text: str, key: str) -> str:
     if "\\" not in text:
         return text
     parts = []
@@ -79,7 +80,7 @@ def _unescape(text: str, line: str) -> str:
         if escaped == "u":
             digits = text[position : position + 4]
             if len(digits) != 4 or any(digit not in "0123456789abcdefABCDEF" for digit in digits):
-                raise ValueError(f"malformed \\uXXXX escape in: {line}")
+                raise ValueError(f"malformed \\uXXXX escape in the line of {key}")
             parts.append(chr(int(digits, 16)))
             position += 4
         else:

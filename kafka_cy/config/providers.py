@@ -163,7 +163,7 @@ def _from_file(prefix: str, settings: Mapping[str, str], environment: Mapping[st
         text = _read(allowed.check(path), "Could not read properties from file")
         try:
             value = parse_properties(text).get(name)
-        except ValueError:  # its message has the line
+        except ValueError:  # its message has the text before the value, which may be all of the line
             raise _NoValue(f"Could not read properties from file {path}: malformed \\uXXXX escape") from None
         if value is None:
             raise _NoValue(f"the file {path} has no key {name}")

@@ -54,6 +54,14 @@ def test_a_static_secret(name: str, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert SECRET not in f"{shown} {describe_broker(config)}"
 
 
+def test_a_secret_with_a_malformed_escape(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "server.properties"
+    file.write_text(f"ssl.key.password={SECRET}\\user\n")
+    assert check_config.run(str(file), {}, printed=False) == 2
+    shown = "".join(capsys.readouterr())
+    assert "ssl.key.password" in shown and SECRET not in shown
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("cluster_default", [False, True])
 def test_a_dynamic_secret(name: str, cluster_default: bool) -> None:
