@@ -25,10 +25,12 @@ DOOMED = "doomed-0=8..10 doomed-1=8..10"
 BEFORE = f"{DOOMED} {KEPT}"
 CLEANED = "k1=3 k2=3 k3=3 k4=3"
 
-# What the log may tell: the removal of a folder that was set aside was interrupted; an append was, before it was synced.
+# What the log may tell: the removal of a folder that was set aside was interrupted; an append was, before it was synced; a snapshot
+# of the producers, which is not synced, is torn.
 KNOWN_LINES = re.compile(
     " a folder left by a deletion or a move is removed; it has no topic id"
     "| the end of a log was torn or broken and was cut off"
+    "| broken files of a log were made anew, or left out"
 )
 
 # What may be found, as regular expressions. After n acknowledgements, the first n are no longer allowed.
