@@ -5,7 +5,7 @@ command line > Kafka's default.
 """
 
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from kafka_cy.config import definitions
 from kafka_cy.config.broker_config import BrokerConfig
@@ -91,6 +91,7 @@ def validate_broker_settings(config: BrokerConfig, settings: Mapping[str, str], 
     value, NotDynamicError for keys of another level or of start-up.
     """
     fixed, per_broker, per_listener = [], [], []
+    values: dict[str, Any] = {}
     for name, text in settings.items():
         key = definitions.broker_key(name)
         if name.startswith("config.providers."):  # else who may change settings could have any file of the broker read
@@ -106,7 +107,7 @@ def validate_broker_settings(config: BrokerConfig, settings: Mapping[str, str], 
         elif key.scope == "per-broker" and cluster_default:
             per_broker.append(name)
         else:
-            parse_value(key, config.resolved(name, text))
+            values[name] = parse_value(key, config.resolved(name, text))
     if fixed:
         raise NotDynamicError(f"Cannot update these configs dynamically: {_printed(fixed)}")
     if per_listener:
@@ -118,16 +119,19 @@ def validate_broker_settings(config: BrokerConfig, settings: Mapping[str, str], 
         raise NotDynamicError(
             f"Cannot update these configs at default cluster level, broker id must be specified: {_printed(per_broker)}"
         )
-    _check_relations(settings)
+    _check_relations(values)
     _check_effective(config, settings, cluster_default)
 
 
-def _check_relations(settings: Mapping[str, str]) -> None:
-    if settings.get("log.retention.ms", "").strip() == "0":
+def _check_relations(values: Mapping[str, Any]) -> None:
+    if values.get("log.retention.ms") == 0:
         reason = "requirement failed: log.retention.ms must be unlimited (-1) or, greater than or equal to 1"
         raise RelationError("log.retention.ms", 0, "-1 (without limit), or at least 1", reason)
-    low, high = settings.get("log.cleaner.min.compaction.lag.ms"), settings.get("log.cleaner.max.compaction.lag.ms")
-    if low is not None and high is not None and int(low) > int(high):
+    if values.get("log.cleaner.threads") == 0:  # only the file may turn the cleaner off
+        reason = "Log cleaner threads should be at least 1"
+        raise RelationError("log.cleaner.threads", 0, "at least 1", reason)
+    low, high = values.get("log.cleaner.min.compaction.lag.ms"), values.get("log.cleaner.max.compaction.lag.ms")
+    if low is not None and high is not None and low > high:
         raise ConfigError(
             "log.cleaner.min.compaction.lag.ms", low, f"at most log.cleaner.max.compaction.lag.ms, {high}"
         )

@@ -111,6 +111,13 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
     broker.store.close()
 
 
+def test_the_cleaner_is_not_turned_off_while_the_broker_runs(broker: Broker) -> None:
+    for resource in ("1", ""):
+        code, message = broker.alter(BROKER, resource, ("log.cleaner.threads", SET, "0"))
+        assert (code, message) == (42, "Log cleaner threads should be at least 1")
+    assert broker.value(BROKER, "1", "log.cleaner.threads") == ("1", 5)
+
+
 def test_set_takes_effect_at_once_and_survives_a_restart(broker: Broker, tmp_path: Path) -> None:
     assert broker.alter(TOPIC, "t", ("retention.ms", SET, "1000")) == (0, None)
     assert broker.logs.applied["t"]["retention.ms"] == 1000
