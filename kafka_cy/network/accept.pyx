@@ -129,7 +129,12 @@ cdef void listener_watch(ReactorState* reactor, Listener* listener, bint on) noe
     cdef epoll_event event
     event.events = EPOLLIN | EPOLLEXCLUSIVE
     event.data.ptr = listener
-    epoll_ctl(reactor.epoll_fd, EPOLL_CTL_ADD if on else EPOLL_CTL_DEL, listener.fd, &event)
+    if epoll_ctl(reactor.epoll_fd, EPOLL_CTL_ADD if on else EPOLL_CTL_DEL, listener.fd, &event) != 0 and on:
+        log_events_add(
+            &reactor.network.log, reactor.shared.now_ns, LOG_ERROR, b"", -1,
+            b"a listener cannot be watched: out of memory, or fs.epoll.max_user_watches; trying again in 100 ms",
+        )
+        accept_later(reactor, listener, ACCEPT_PAUSE_NS)
 
 
 cdef void listeners_watch(ReactorState* reactor, bint on) noexcept nogil:

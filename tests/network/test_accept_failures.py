@@ -6,14 +6,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.storage.failing_disk import preloaded
 
 BEGIN = """
 import ctypes, os, resource, socket, struct, time
 from kafka_cy.network.server import Server
+from kafka_cy.telemetry.reactor_numbers import reactors
 from tests.waiting import wait_until
 
-server = Server(2)
+server = Server(1)
 ports = [server.listen(0, "CLIENT", "127.0.0.1", 0), server.listen(1, "BROKERS", "127.0.0.1", 0, is_protected=True)]
 server.set_api_versions([(18, 0, 4, 3)])
 server.start()
@@ -28,6 +31,8 @@ def served(client):
     client.settimeout(60)
     client.sendall(struct.pack(">i", -1))
     return client.recv(1) == b"" and told("negative request size")
+
+assert served(socket.create_connection(("127.0.0.1", ports[1])))  # the reactor watches all that it is to watch
 """
 
 NO_DESCRIPTORS = BEGIN + """
@@ -38,10 +43,24 @@ resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, before[1]))
 for client, port in zip(clients, ports):
     client.connect(("127.0.0.1", port))
 wait_until(lambda: told("accept failed: out of file descriptors or memory"), "a line of the log")
-assert server.counters()["accepted"] == 0
+assert server.counters()["accepted"] == 1
 resource.setrlimit(resource.RLIMIT_NOFILE, before)
 assert all(served(client) for client in clients)
-assert server.counters()["accepted"] == 2
+assert server.counters()["accepted"] == 3
+server.stop()
+"""
+
+NO_LISTENERS = BEGIN + """
+system = ctypes.CDLL(None)
+server.set_connection_creation_rate(0)
+first = clients[0]
+first.connect(("127.0.0.1", ports[0]))
+wait_until(lambda: sum(reactor.accepts_throttled[0] for reactor in reactors(server)), "the listener is not watched")
+system.fail_watches(1)
+server.set_connection_creation_rate(0x7fffffff)
+wait_until(system.failed_watches, "the listener is to be watched again")
+system.fail_watches(0)
+assert served(first) and told("a listener cannot be watched")
 server.stop()
 """
 
@@ -52,7 +71,7 @@ for client, port in zip(clients, ports):
     client.connect(("127.0.0.1", port))
     assert client.recv(1) == b""
 wait_until(lambda: told("the socket cannot be watched"), "a line of the log")
-wait_until(lambda: server.counters()["closed"] == 2, "the connections are closed")
+wait_until(lambda: server.counters()["closed"] == 3, "the connections are closed")
 system.fail_watches(0)
 again = socket.create_connection(("127.0.0.1", ports[0]))
 assert served(again)
@@ -65,12 +84,14 @@ SOURCE = r"""
 #include <errno.h>
 #include <sys/epoll.h>
 
-static volatile int failing;
+static volatile int failing, failed;
+int failed_watches(void) { return failed; }
 void fail_watches(int on) { failing = on; }
 int epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event) {
     static int (*real)(int, int, int, struct epoll_event *);
     if (!real) real = (int (*)(int, int, int, struct epoll_event *))dlsym(RTLD_NEXT, "epoll_ctl");
     if (!failing || operation != EPOLL_CTL_ADD) return real(epoll, operation, fd, event);
+    __sync_fetch_and_add(&failed, 1);
     errno = ENOSPC;
     return -1;
 }
@@ -86,9 +107,10 @@ def test_all_listeners_accept_again_when_there_are_descriptors() -> None:
     run(NO_DESCRIPTORS)
 
 
-def test_a_socket_that_cannot_be_watched(tmp_path: Path) -> None:
-    """The log tells why the client is closed."""
+@pytest.mark.parametrize("code", [NO_WATCHES, NO_LISTENERS], ids=["client", "listener"])
+def test_a_socket_that_cannot_be_watched(tmp_path: Path, code: str) -> None:
+    """The log tells why the client is closed. A listener is tried again."""
     source, library = tmp_path / "watches.c", tmp_path / "watches.so"
     source.write_text(SOURCE)
     subprocess.run(["gcc", "-shared", "-fPIC", "-o", str(library), str(source)], check=True)
-    run(NO_WATCHES, preloaded(library))
+    run(code, preloaded(library))
