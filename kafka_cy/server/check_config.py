@@ -16,11 +16,13 @@ def run(config_path: str | None, overrides: Mapping[str, str], *, printed: bool)
     """
     from kafka_cy.config import BrokerConfig, ConfigError
     from kafka_cy.server.authorization import authorizer_from
+    from kafka_cy.server.http_pages import check_addresses
     from kafka_cy.server.start_lines import effective_values
 
     try:
         config = BrokerConfig.load(config_path, overrides)
         authorizer_from(config)
+        check_addresses(config)
     except (ConfigError, OSError, ValueError) as error:
         sys.stderr.write(f"kafka-cy server: bad configuration: {error}\n")
         return EXIT_CONFIG

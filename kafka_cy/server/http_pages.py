@@ -21,11 +21,25 @@ if TYPE_CHECKING:
 
     Page = TypeVar("Page", bound=HttpServer)
 
+PAGES: Final = ("kafkacy.metrics.listen", "kafkacy.lag.listen")
+ALLOWED: Final = "HOST:PORT, or empty for no page"
 NEXT_PORTS: Final = 32  # that are tried instead of a default before any free port is taken
 
 
 class PortTaken(Exception):
     """An address cannot be bound; the message is one sentence with the address and the reason."""
+
+
+def check_addresses(config: BrokerConfig) -> None:
+    """Check what a start would find wrong about the addresses as they are written. Raises ConfigError."""
+    from kafka_cy.telemetry.http_server import parse_address
+
+    for key in PAGES:
+        try:
+            if config[key]:
+                parse_address(config[key], key)
+        except ValueError as error:
+            raise ConfigError(key, config[key], ALLOWED) from error
 
 
 def page_security(config: BrokerConfig, log: BrokerLog, page: str) -> PageSecurity | None:
@@ -55,7 +69,7 @@ def open_page(config: BrokerConfig, key: str, log: BrokerLog, make: Callable[[st
                 raise
             page = _with_another_port(listen, make)
     except ValueError as error:
-        raise ConfigError(key, listen, "HOST:PORT, or empty for no page") from error
+        raise ConfigError(key, listen, ALLOWED) from error
     except OSError as error:
         raise PortTaken(f"cannot listen on {listen} ({key}): {reason_of(error)}") from error
     text = "the default port is taken by another process; the broker took another one"

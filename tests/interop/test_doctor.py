@@ -20,6 +20,7 @@ from confluent_kafka import Consumer, Producer
 
 import kafka_cy
 from kafka_cy.config import BrokerConfig
+from kafka_cy.server import check_config
 from kafka_cy.testing.broker import free_ports
 from kafka_cy.tools.doctor import clock, cluster, machine
 from kafka_cy.tools.doctor.check import FAIL, OK, WARN, Check
@@ -183,6 +184,14 @@ def test_before_the_first_start(tmp_path: Path) -> None:
     config.write_text("zookeeper.connect=localhost:2181\nzookeeper.ssl.crl.enable=true\n")
     _, found = doctor(f"127.0.0.1:{free[2]}", str(config))
     assert of(found, "configuration")[0][0] == FAIL and not of(found, "ports")
+
+
+@pytest.mark.parametrize("key", ["kafkacy.metrics.listen", "kafkacy.lag.listen"])
+def test_a_page_address_that_is_none(key: str, capsys: pytest.CaptureFixture[str]) -> None:
+    checks, config = machine.check_config(None, {key: "9404"})
+    assert config is None and [each.status for each in checks] == [FAIL] and key in checks[0].finding
+    assert check_config.run(None, {key: "9404"}, printed=False) == 2
+    assert f"bad configuration: Invalid value 9404 for configuration {key}" in capsys.readouterr().err
 
 
 def test_a_data_folder_that_is_a_file_and_an_address_of_another_machine(tmp_path: Path) -> None:

@@ -27,9 +27,11 @@ FLOCK = "hhxxxxqqixxxx"  # struct flock of 64-bit Linux: type, whence, start, le
 def check_config(path: str | None, overrides: dict[str, str]) -> tuple[list[Check], BrokerConfig | None]:
     """(what was found, the configuration of a broker or None if it does not start with it)."""
     from kafka_cy.config import BrokerConfig, ConfigError
+    from kafka_cy.server.http_pages import check_addresses
 
     try:
         config = BrokerConfig.load(path, overrides)
+        check_addresses(config)
     except (ConfigError, OSError, ValueError) as error:
         return [
             Check(FAIL, "configuration", str(error), "correct this; kafka-cy server --check-config tries it again")
@@ -40,10 +42,11 @@ def check_config(path: str | None, overrides: dict[str, str]) -> tuple[list[Chec
 
 def check_ports(config: BrokerConfig, running: set[int]) -> list[Check]:
     """Whether the addresses are free. `running`: processes of the broker itself, which may have them."""
+    from kafka_cy.server.http_pages import PAGES
     from kafka_cy.telemetry.http_server import parse_address
 
     wanted = [("listeners", listener.host, listener.port) for listener in config.listeners]
-    for key in ("kafkacy.metrics.listen", "kafkacy.lag.listen"):
+    for key in PAGES:
         if config[key]:
             wanted.append((key, *parse_address(config[key], key)))
     return [
