@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from kafka_cy.tools.client import REQUEST_TIMEOUT_S, bootstrap_option, connect_admin
+from kafka_cy.tools.client import REQUEST_TIMEOUT_S, ToolError, bootstrap_option, connect_admin
 from kafka_cy.tools.local_cluster.command import start
 from kafka_cy.tools.output import Cell, json_wanted, output_option, print_json, print_table
 from kafka_cy.tools.raw_client import DESCRIBE_LOG_DIRS, RawClient, error_name, require_success
@@ -104,7 +104,11 @@ def api_name(api_key: int) -> str:
 def log_dirs(brokers: tuple[int, ...], topics: tuple[str, ...], by_partition: bool, bootstrap_servers: str) -> None:
     """Show the brokers' log directories: the size of their partitions and of the disk."""
     rows: list[tuple[Cell, ...]] = []
-    for number, address in broker_addresses(bootstrap_servers).items():
+    addresses = broker_addresses(bootstrap_servers)
+    for number in brokers:
+        if number not in addresses:
+            raise ToolError(f"There is no broker {number}.")
+    for number, address in addresses.items():
         if brokers and number not in brokers:
             continue
         with RawClient(address) as client:

@@ -187,6 +187,11 @@ def test_wrong_options(bootstrap: str) -> None:
         assert tool(bootstrap, *arguments).returncode == 2, arguments
 
 
+def test_log_directories_of_a_broker_that_does_not_exist(bootstrap: str) -> None:
+    done = tool(bootstrap, "log-dirs", "--broker", "7777")
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "kafka-cy: There is no broker 7777.\n")
+
+
 def test_numbers_that_no_broker_has(bootstrap: str, topic: str) -> None:
     for arguments in (
         ("topics", "create", f"{topic}-2", "--partitions", "3000000000"),
