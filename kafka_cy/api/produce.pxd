@@ -6,7 +6,7 @@ from kafka_cy.api.named_partitions cimport NamedPartitions
 from kafka_cy.network.connection cimport ResponseSlot
 from kafka_cy.network.jobs cimport Job
 from kafka_cy.network.dispatch cimport Parked, Reactor, Request
-from kafka_cy.records.batch cimport ProduceRules, ValidBatch
+from kafka_cy.records.batch cimport BATCH_HEADER_SIZE, ProduceRules, ValidBatch
 from kafka_cy.records.wire cimport Writer
 from kafka_cy.storage.log cimport AppendResult
 from kafka_cy.storage.partition cimport Partition
@@ -60,6 +60,7 @@ cdef struct Produce:
     int32_t partition_at
     int64_t budget                  # limit for this turn of the reactor, see produce_job.pyx
     BatchOutcome* outcome           # of the next partition's batch; NULL: no job has worked on it
+    uint8_t[BATCH_HEADER_SIZE] header_as_sent   # of the batch that was validated last on the reactor, which patches it in place
     int32_t transactional_id_size   # -1: null
     int64_t transaction_producer_id     # of the first transactional batch; -1: there was none yet
     int16_t transaction_epoch

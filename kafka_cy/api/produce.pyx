@@ -19,7 +19,7 @@ A partition that the request names twice gets the last of its batches and one re
 - A response is encoded before it waits; a wait that ends badly patches its error code.
 """
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
-from libc.string cimport memcmp
+from libc.string cimport memcmp, memcpy
 
 from kafka_cy.api.topic_authorization cimport topic_is_allowed
 from kafka_cy.api.error_codes cimport *
@@ -133,6 +133,8 @@ cdef int validate(
         return produce.outcome.error
     if disk_was_slow(log.disk) and appends_need_job(reactor, log):
         return validate_for_slow_disk(produce, partition, &rules, records, size)
+    if size >= BATCH_HEADER_SIZE:
+        memcpy(produce.header_as_sent, records, BATCH_HEADER_SIZE)
     return validate_here(reactor, produce, &rules, records, size, valid)
 
 
@@ -169,10 +171,15 @@ cdef void append_refused(Log* log, int error, AppendOrigin origin, PartitionResp
         response.log_start_offset = log_start_offset(log)
 
 
-cdef bint must_ask(Reactor* reactor, Produce* produce, PartitionResponse* response) noexcept nogil:
+cdef bint must_ask(Reactor* reactor, Produce* produce, uint8_t* records, PartitionResponse* response) noexcept nogil:
     """Whether the transaction coordinator is asked. Without a coordinator the response has the error."""
     if transaction_room(reactor) != QUESTION_NOBODY:
-        return transaction_must_ask(produce)
+        if not transaction_must_ask(produce):
+            return False
+        if produce.outcome == NULL:
+            # The batch is validated again with the answer: a second validation would refuse what the first one has patched.
+            memcpy(records, produce.header_as_sent, BATCH_HEADER_SIZE)
+        return True
     response.error = transaction_error_code(ERROR_COORDINATOR_NOT_AVAILABLE, produce.version)
     response.message = transaction_error_message(ERROR_COORDINATOR_NOT_AVAILABLE, produce.version)
     response.unseen = True
@@ -217,7 +224,7 @@ cdef void append(
             return
         origin = transaction_origin(produce.version)
     error = append_valid(reactor, produce, partition, log, &valid, origin, &result)
-    if error == NEEDS_JOB or (error == STORAGE_NOT_IN_TRANSACTION and must_ask(reactor, produce, response)):
+    if error == NEEDS_JOB or (error == STORAGE_NOT_IN_TRANSACTION and must_ask(reactor, produce, records, response)):
         response.suspends = True
         return
     if error != STORAGE_OK:

@@ -15,9 +15,9 @@ from kafka_cy.testing import Broker
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(240)]
 
 
-def create(bootstrap: str, topic: str, partitions: int = 2) -> None:
+def create(bootstrap: str, topic: str, partitions: int = 2, **config: str) -> None:
     admin = AdminClient({"bootstrap.servers": bootstrap})
-    for future in admin.create_topics([NewTopic(topic, partitions, 1)]).values():
+    for future in admin.create_topics([NewTopic(topic, partitions, 1, config=config)]).values():
         future.result(30)
 
 
@@ -66,6 +66,18 @@ def test_committed_and_aborted(bootstrap: str, java: JavaTools) -> None:
     command = ("consumer.ConsoleConsumer", "--bootstrap-server", bootstrap, "--topic", "transacted", "--from-beginning")
     committed = java.run(*command, "--isolation-level", "read_committed", "--max-messages", 4, "--timeout-ms", 60_000)
     assert sorted(committed.lines) == ["a1", "a2", "c1", "c2"]
+
+
+def test_log_append_time_and_the_java_client(bootstrap: str, java: JavaTools) -> None:
+    """Its Produce adds the partitions to the transaction, so that the broker asks the coordinator about the first batch of each."""
+    create(bootstrap, "java-append-time", **{"message.timestamp.type": "LogAppendTime"})
+    for codec in ("none", "gzip"):
+        done = java.check(
+            "ProducerPerformance", "--topic", "java-append-time", "--num-records", 100, "--record-size", 10, "--throughput", -1,
+            "--transactional-id", "java", "--producer-props", f"bootstrap.servers={bootstrap}", f"compression.type={codec}",
+        )  # fmt: skip
+        assert "100 records sent" in done.out
+    assert len(read(bootstrap, "java-append-time", "read_committed", 200)) == 200
 
 
 def test_an_open_transaction_hides_what_follows(bootstrap: str) -> None:
