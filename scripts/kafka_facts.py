@@ -148,6 +148,7 @@ KIPS: Final[tuple[Kip, ...]] = (
     Kip(194, "CreateTopics and DeleteTopics policies", "no", "Java classes cannot be loaded"),
     Kip(195, "CreatePartitions", "yes"),
     Kip(204, "DeleteRecords in the admin client", "yes"),
+    Kip(207, "No end offset of a new leader before its followers have fetched", "yes"),
     Kip(211, "Offsets expire after the group is empty", "yes"),
     Kip(219, "Throttled responses are sent at once", "yes"),
     Kip(222, "List, describe and delete groups", "yes"),

@@ -16,8 +16,8 @@ from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
 from kafka_cy.base.atomics cimport atomic_load_i32, atomic_load_i64, atomic_load_pointer
 from kafka_cy.api.topic_authorization cimport topic_is_allowed
 from kafka_cy.api.error_codes cimport (
-    ERROR_INVALID_REQUEST, ERROR_NONE, ERROR_NOT_LEADER_OR_FOLLOWER, ERROR_TOPIC_AUTHORIZATION_FAILED,
-    ERROR_UNKNOWN_TOPIC_OR_PARTITION, ERROR_UNSUPPORTED_VERSION, storage_error_code,
+    ERROR_INVALID_REQUEST, ERROR_LEADER_NOT_AVAILABLE, ERROR_NONE, ERROR_NOT_LEADER_OR_FOLLOWER, ERROR_OFFSET_NOT_AVAILABLE,
+    ERROR_TOPIC_AUTHORIZATION_FAILED, ERROR_UNKNOWN_TOPIC_OR_PARTITION, ERROR_UNSUPPORTED_VERSION, storage_error_code,
 )
 from kafka_cy.api.list_offsets_job cimport look_up_add, look_up_job_free, look_up_job_new, look_up_suspend
 from kafka_cy.api.topic_key cimport find_topic, write_topic_key
@@ -81,6 +81,18 @@ cdef int64_t last_fetchable_offset(Partition* partition, Log* log, ListOffsetsHe
     return atomic_load_i64(&partition.high_watermark)
 
 
+cdef int16_t not_yet(Partition* partition, ListOffsetsHeader* header) noexcept nogil:
+    """The error if a client must not be told the end now, 0 if it may (KIP-207; Kafka: Partition.fetchOffsetForTimestamp).
+
+    A new leader's high watermark may be behind that of the leader before it, until its followers have fetched.
+    """
+    if header.replica_id != -1:
+        return ERROR_NONE
+    if atomic_load_i64(&partition.high_watermark) >= atomic_load_i64(&partition.replicas.epoch_start_offset):
+        return ERROR_NONE
+    return ERROR_OFFSET_NOT_AVAILABLE if header.version >= 5 else ERROR_LEADER_NOT_AVAILABLE
+
+
 cdef void look_up(
     Partition* partition, int64_t timestamp_ms, ListOffsetsHeader* header, const TimeLookUp* looked_up, FoundOffset* found
 ) noexcept nogil:
@@ -88,8 +100,10 @@ cdef void look_up(
     cdef Log* log = <Log*>atomic_load_pointer(<void**>&partition.log)
     cdef int64_t limit = last_fetchable_offset(partition, log, header)
     if timestamp_ms == LATEST:
-        found.offset = limit
-        found.epoch = atomic_load_i32(&partition.leader_epoch)
+        found.error = not_yet(partition, header)
+        if found.error == ERROR_NONE:
+            found.offset = limit
+            found.epoch = atomic_load_i32(&partition.leader_epoch)
     elif timestamp_ms == EARLIEST or timestamp_ms == EARLIEST_LOCAL:
         found.offset = log_start_offset(log)
         found.epoch = log_epoch_of(log, found.offset)
@@ -97,8 +111,10 @@ cdef void look_up(
         if looked_up == NULL or looked_up.partition != partition:
             # It became the leader, or the topic was created anew, while the job ran: the client asks again.
             found.error = ERROR_NOT_LEADER_OR_FOLLOWER
-        elif looked_up.found.offset < limit:
+        elif 0 <= looked_up.found.offset < limit:
             found[0] = looked_up.found
+        else:
+            found.error = looked_up.found.error if looked_up.found.error else not_yet(partition, header)
 
 
 cdef int16_t check(

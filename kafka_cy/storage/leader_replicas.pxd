@@ -32,7 +32,7 @@ cdef struct LeaderReplicas:
     FollowerReplica* others
     int32_t count               # (a)
     int32_t isr_count           # (a) of the stored ISR, the leader included
-    int64_t epoch_start_offset  # the log end offset when this broker began to lead in its epoch
+    int64_t epoch_start_offset  # (a) the log end offset when this broker began to lead in its epoch
     int32_t change              # IsrChange
 
 # What is fixed while the high watermark is computed.

@@ -17,7 +17,7 @@ from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
-from kafka_cy.base.atomics cimport atomic_load_i32, atomic_store_i32
+from kafka_cy.base.atomics cimport atomic_load_i32, atomic_store_i32, atomic_store_i64
 from kafka_cy.storage.live_brokers cimport broker_alive
 
 cdef int64_t NEVER_MS = -(<int64_t>1 << 62)
@@ -90,7 +90,7 @@ cdef void replicas_free(LeaderReplicas* replicas) noexcept nogil:
 cdef void replicas_lead(LeaderReplicas* replicas, int64_t start_offset, int64_t now_ms, bint anew) noexcept nogil:
     cdef FollowerReplica* replica
     cdef int32_t i
-    replicas.epoch_start_offset = start_offset
+    atomic_store_i64(&replicas.epoch_start_offset, start_offset)
     for i in range(replicas.count):
         replica = &replicas.others[i]
         if anew or not replica.in_sync:

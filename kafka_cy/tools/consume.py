@@ -90,6 +90,13 @@ def start_offset(from_beginning: bool, offset: str | None) -> int:
 @click.option("-e", "--exit-at-end", is_flag=True, help="Stop at the end of the topic.")
 @click.option("--timeout-ms", type=click.IntRange(min=1), help="Stop when no record has arrived for this time.")
 @click.option(
+    "--isolation-level",
+    type=click.Choice(["read_uncommitted", "read_committed"]),
+    default="read_uncommitted",
+    show_default=True,
+    help="read_committed leaves out the records of aborted transactions, and waits for those of open ones.",
+)
+@click.option(
     "--property", "properties", multiple=True, metavar="KEY=VALUE", help="print.key=true, print.offset=true ..."
 )
 @click.option(
@@ -113,6 +120,7 @@ def command(
     max_messages: int | None,
     exit_at_end: bool,
     timeout_ms: int | None,
+    isolation_level: str,
     properties: tuple[str, ...],
     letters: str | None,
     settings: tuple[str, ...],
@@ -135,6 +143,7 @@ def command(
             "auto.offset.reset": "earliest" if from_beginning else "latest",
             "allow.auto.create.topics": False,
             "enable.partition.eof": exit_at_end,
+            "isolation.level": isolation_level,
             **key_values(settings, "--consumer-property"),
         },
     )

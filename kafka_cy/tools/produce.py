@@ -123,6 +123,7 @@ def command(
             "compression.type": compression_type,
             "acks": acks,
             "linger.ms": 5,
+            "partitioner": "murmur2_random",  # as Kafka's own producers; librdkafka's default puts keys elsewhere
             **key_values(settings, "--producer-property"),
         },
     )

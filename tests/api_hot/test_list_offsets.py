@@ -116,3 +116,28 @@ def test_offset_for_leader_epoch(hot_server: HotServer, connection: Connection, 
     assert end(4) == (0, 0, -1, -1)
     assert end(0, index=1) == (3, 1, -1, -1)
     assert end(0, current=2) == (75, 0, -1, -1)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_new_leader_tells_no_end_before_its_followers_have_fetched(
+    hot_server: HotServer, connection: Connection, version: int
+) -> None:
+    """KIP-207: its high watermark may be behind that of the leader before it."""
+    hot_server.create_topic("t")
+    partition = hot_server.partitions["t", 0]
+    partition.append(build_batch([Record(value=b"v", timestamp_ms=1000)]))
+    partition.lead(1, [1, 2], [1, 2], 1)
+    partition.append(build_batch([Record(value=b"v", timestamp_ms=2000)]))
+    assert found(ask(connection, version, -1)) == (0, -1, 1), "what came in its own epoch was never told"
+    partition.lead(2, [1, 2], [1, 2], 1)
+    refused = (78 if version >= 5 else 5, -1, -1)
+    assert found(ask(connection, version, -1)) == refused
+    if version >= 2:
+        assert found(ask(connection, version, -1, isolation_level=1)) == refused
+    assert found(ask(connection, version, 2000)) == found(ask(connection, version, 3000)) == refused
+    assert found(ask(connection, version, 1000)) == (0, 1000, 0)
+    assert found(ask(connection, version, -2)) == (0, -1, 0)
+    assert found(ask(connection, version, -1, replica_id=2)) == (0, -1, 2)
+    partition.follower_fetched(2, 2, leader_epoch=2)
+    assert found(ask(connection, version, -1)) == (0, -1, 2)
+    assert found(ask(connection, version, 3000)) == (0, -1, -1)

@@ -145,6 +145,37 @@ def test_the_lines_before_a_bad_one_are_sent(bootstrap: str, topic: str) -> None
     assert sorted(read.splitlines()) == ["1", "2", "first"]
 
 
+def test_keys_go_where_java_puts_them(bootstrap: str, group: str) -> None:
+    """The hashes are those of Kafka's UtilsTest.testMurmur2."""
+    topic = f"keyed-{group}"
+    check(bootstrap, "topics", "create", topic, "--partitions", "7")
+    hashes = {
+        "21": -973932308, "foobar": -790332482, "a-little-bit-long-string": -985981536,
+        "a-little-bit-longer-string": -1486304829,
+    }  # fmt: skip
+    properties = ("--property", "parse.key=true", "--property", "key.separator=:")
+    check(bootstrap, "produce", "--topic", topic, *properties, stdin="".join(f"{key}:v\n" for key in hashes))
+    read = check(bootstrap, "consume", "--topic", topic, "--from-beginning", "-c", "4", "-f", "%k %p\\n")
+    placed = dict(line.split() for line in read.splitlines())
+    assert placed == {key: str((number & 0x7FFFFFFF) % 7) for key, number in hashes.items()}
+    check(bootstrap, "topics", "delete", topic)
+
+
+def test_records_of_aborted_transactions(bootstrap: str, topic: str) -> None:
+    from confluent_kafka import Producer
+
+    producer = Producer({"bootstrap.servers": bootstrap, "transactional.id": f"aborts-{topic}"})
+    producer.init_transactions(20)
+    for value, end in ((b"aborted", producer.abort_transaction), (b"committed", producer.commit_transaction)):
+        producer.begin_transaction()
+        producer.produce(topic, value)
+        producer.flush(20)
+        end(20)
+    consume = ("consume", "--topic", topic, "--from-beginning", "--exit-at-end")
+    assert check(bootstrap, *consume).splitlines() == ["aborted", "committed"]
+    assert check(bootstrap, *consume, "--isolation-level", "read_committed").splitlines() == ["committed"]
+
+
 def test_a_header_whose_name_is_no_text() -> None:
     with pytest.raises(ToolError, match=r"Line 7: the name of header .* is not UTF-8"):
         LineFormat.from_properties({"parse.headers": "true"}).parse(b"\xff:1\tvalue", 7)
