@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from kafka_cy.base import coordinator_retry
-from kafka_cy.tools.client import REQUEST_TIMEOUT_S, ToolError, new_consumer
+from kafka_cy.tools.client import REQUEST_TIMEOUT_S, ToolError, new_consumer, reason_of
 
 if TYPE_CHECKING:
     from confluent_kafka.admin import AdminClient
@@ -26,9 +27,17 @@ def committed_offsets(admin: AdminClient, bootstrap_servers: str, group: str) ->
         consumer.close()
 
 
-def log_offsets(admin: AdminClient, partitions: list[tuple[str, int]], spec: Any) -> dict[tuple[str, int], int]:
-    """The offset of a spec (latest, earliest, of a time) by partition; unknown ones are missing."""
-    from confluent_kafka import KafkaException, TopicPartition
+def log_offsets(
+    admin: AdminClient,
+    partitions: list[tuple[str, int]],
+    spec: Any,
+    on_failure: Callable[[str], object] = lambda failure: None,
+) -> dict[tuple[str, int], int]:
+    """The offset of a spec (latest, earliest, of a time) by partition.
+
+    Partitions of which it is not known are missing. `on_failure` gets a sentence about each, except for deleted topics.
+    """
+    from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
     if not partitions:
         return {}
@@ -37,8 +46,9 @@ def log_offsets(admin: AdminClient, partitions: list[tuple[str, int]], spec: Any
     for place, future in admin.list_offsets(wanted).items():
         try:
             offsets[place.topic, place.partition] = future.result(REQUEST_TIMEOUT_S).offset
-        except KafkaException:  # the topic was deleted meanwhile
-            continue
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                on_failure(f"The offset of {place.topic}-{place.partition} is not known: {reason_of(error.args[0])}.")
     return offsets
 
 

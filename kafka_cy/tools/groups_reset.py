@@ -73,23 +73,27 @@ def new_offsets(
     committed: dict[tuple[str, int], int],
     target: dict[str, Any],
 ) -> dict[tuple[str, int], int]:
-    """The new offset of each partition, limited to the log's range."""
+    """The new offset of each partition, limited to the log's range. Raises ToolError if that of one is not known now."""
     from confluent_kafka.admin import OffsetSpec
 
-    earliest = log_offsets(admin, partitions, OffsetSpec.earliest())
-    latest = log_offsets(admin, partitions, OffsetSpec.latest())
+    def refuse(failure: str) -> None:
+        raise ToolError(f"Nothing is reset. {failure}")
+
+    earliest = log_offsets(admin, partitions, OffsetSpec.earliest(), refuse)
+    latest = log_offsets(admin, partitions, OffsetSpec.latest(), refuse)
     if target.get("to_earliest"):
         return earliest
     if target.get("to_latest"):
         return latest
+    known = [place for place in earliest if place in latest]  # a topic may be deleted meanwhile
     if target.get("since_ms") is not None:
-        found = log_offsets(admin, partitions, OffsetSpec.for_timestamp(target["since_ms"]))
-        return {place: found[place] if found.get(place, -1) >= 0 else latest[place] for place in latest}
+        found = log_offsets(admin, partitions, OffsetSpec.for_timestamp(target["since_ms"]), refuse)
+        return {place: found[place] if found.get(place, -1) >= 0 else latest[place] for place in known}
     if target.get("to_offset") is not None:
-        wanted = dict.fromkeys(partitions, target["to_offset"])
+        wanted = dict.fromkeys(known, target["to_offset"])
     else:
-        wanted = {place: committed.get(place, earliest[place]) + target["shift_by"] for place in earliest}
-    return {place: min(max(wanted[place], earliest[place]), latest[place]) for place in earliest}
+        wanted = {place: committed.get(place, earliest[place]) + target["shift_by"] for place in known}
+    return {place: min(max(wanted[place], earliest[place]), latest[place]) for place in known}
 
 
 @groups.command("reset-offsets")

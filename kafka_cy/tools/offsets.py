@@ -8,7 +8,7 @@ import click
 
 from kafka_cy.tools.client import REQUEST_TIMEOUT_S, ToolError, bootstrap_option, connect_admin, reason_of
 from kafka_cy.tools.group_offsets import log_offsets, partitions_of
-from kafka_cy.tools.output import output_option, print_table
+from kafka_cy.tools.output import note, output_option, print_table
 
 OFFSET_MAX = (1 << 63) - 1  # and of a time in milliseconds
 EARLIEST, LATEST, MAX_TIMESTAMP = "earliest", "latest", "max-timestamp"
@@ -35,7 +35,7 @@ def get_offsets(named: tuple[str, ...], options: tuple[str, ...], when: str, boo
     if not topics:
         known = admin.list_topics(timeout=REQUEST_TIMEOUT_S).topics
         topics = tuple(name for name in sorted(known) if not name.startswith("__"))
-    offsets = log_offsets(admin, partitions_of(admin, topics), spec)
+    offsets = log_offsets(admin, partitions_of(admin, topics), spec, note)
     rows = [(*place, offset if offset >= 0 else None) for place, offset in sorted(offsets.items())]
     print_table(("TOPIC", "PARTITION", "OFFSET"), rows)
 
