@@ -18,6 +18,7 @@ from beside import RATE_PER_S, call, connect, frame, string
 
 OFFSET_COMMIT, OFFSET_FETCH, FIND_COORDINATOR, JOIN_GROUP, HEARTBEAT, SYNC_GROUP = 8, 9, 10, 11, 12, 14
 CREATE_TOPICS, DELETE_TOPICS, CONSUMER_GROUP_HEARTBEAT, SHARE_GROUP_HEARTBEAT = 19, 20, 68, 76
+LOADING = (14, 16)  # COORDINATOR_LOAD_IN_PROGRESS, NOT_COORDINATOR: a partition of __consumer_offsets is not loaded yet
 MANY = 2000  # partitions of the topic "many"
 CREATED = 200  # partitions of each topic that is created
 
@@ -26,7 +27,7 @@ def coordinator_is_ready(client: socket.socket, group: str) -> None:
     """Wait until the offsets topic exists and its partitions are loaded."""
     while struct.unpack_from(">h", call(client, frame(FIND_COORDINATOR, 0, string(group))), 4)[0]:
         time.sleep(0.1)
-    while struct.unpack_from(">h", call(client, join_request(group, "", "nobody")), 4)[0] in (14, 16):
+    while struct.unpack_from(">h", call(client, join_request(group, "", "nobody")), 4)[0] in LOADING:
         time.sleep(0.1)
 
 
@@ -43,8 +44,12 @@ def commit_request(group: str, generation: int, member: str, topic: str, partiti
 
 def member_of(client: socket.socket, group: str) -> tuple[int, str]:
     """Join a group of its own. Returns the generation and the member id."""
-    answer = call(client, join_request(group, "", "consumer"))
-    error, generation = struct.unpack_from(">hi", answer, 4)
+    while True:
+        answer = call(client, join_request(group, "", "consumer"))
+        error, generation = struct.unpack_from(">hi", answer, 4)
+        if error not in LOADING:
+            break
+        time.sleep(0.1)
     assert error == 0, error
     at = 10
     for _ in range(3):  # protocol, leader, member id

@@ -46,6 +46,7 @@ class FakeLogs:
 
     def __init__(self, cluster: MetadataCache) -> None:
         self.partitions: dict[tuple[str, int], Any] = {}
+        self.log_dirs = ["/logs"]
         self._cluster = cluster
         cluster.logs = self
         cluster.add_listener(self.on_change)

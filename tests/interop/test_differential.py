@@ -46,6 +46,7 @@ KNOWN = {
     "describe partitions bad name": "Kafka fails over it with UNKNOWN_SERVER_ERROR",
     "grow to 10004": "Kafka fails over it with UNKNOWN_SERVER_ERROR",
     "offset fetch group twice": "a group named again gets INVALID_REQUEST, so that a small request gets no huge response",
+    "describe producers twice": "a partition named again is described once, so that a small request gets no huge response",
     "describe group twice": "a group named again is described once, so that a small request gets no huge response",
 }
 Answers = dict[str, Any]

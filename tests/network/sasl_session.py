@@ -314,10 +314,10 @@ class Session:
         return self.talks in ("PLAIN", "OAUTHBEARER") or self.next is None or self.next.startswith((b"c=", b"\x05"))
 
     def _goes_on(self, frame: Frame, answer: bytes) -> None:
+        self.is_clean = self.is_clean and frame.is_next  # a token of before may be that of another user of this client
         if answer.startswith(b"v=") if self.talks.startswith("SCRAM") else not answer:
             self._opens()
             return
-        self.is_clean = self.is_clean and frame.is_next
         if self.is_clean:
             try:
                 self.next = self.dialogue.send(answer)

@@ -124,13 +124,14 @@ def test_a_follower_moves_between_directories(logs: Logs) -> None:
     partition.append_received(batch(5), 3, 5)
     topics = {"t": SimpleNamespace(partitions=[0])}
     context: Any = SimpleNamespace(cluster=SimpleNamespace(topics=topics, partition=lambda *_: None), logs=logs.manager)
-    assert _move("t", 0, logs.dirs[1], context) == 0
+    dirs = {path: path for path in logs.dirs}
+    assert _move("t", 0, logs.dirs[1], dirs, context) == 0
     wait_for_moves(logs.manager)
     assert partition.log.directory == f"{logs.dirs[1]}/t-0"
     assert partition.append_received(batch(2, base_offset=5), 3, 7) == 7
     partition.retire("offline")
-    assert _move("t", 0, logs.dirs[0], context) == 9
-    assert _move("t", 1, logs.dirs[0], context) == 3
+    assert _move("t", 0, logs.dirs[0], dirs, context) == 9
+    assert _move("t", 1, logs.dirs[0], dirs, context) == 3
 
 
 def test_a_replica_that_was_taken_away_does_not_come_back(tmp_path: Path) -> None:
