@@ -181,8 +181,8 @@ class OperatorEvents:
         self._parts.put("ZkPartitionReassignment", some)
 
     async def _ended(self, partition: TopicPartition) -> None:
-        """A reassignment is complete."""
-        if partition in self._from_node:
+        """A reassignment is complete. One to another target that the node asks for may still have to begin."""
+        if self._from_node.get(partition) == self._context.assignment(partition).replicas:
             await self._remove_from_node([partition])
 
     async def _remove_from_node(self, partitions: Iterable[TopicPartition]) -> None:

@@ -13,6 +13,12 @@ from kafka_cy.controller import operator_events
 from kafka_cy.controller.operator_events import PARTITIONS_PER_EVENT, Outcome
 from kafka_cy.controller.partition_state import TopicPartition
 from kafka_cy.controller.term import Term
+from kafka_cy.protocol.controller_messages.alter_partition import (
+    AlterPartitionRequest,
+    IsrMember,
+    PartitionChange,
+    TopicChange,
+)
 from kafka_cy.protocol.errors import ErrorCode
 from tests.controller.cluster import Cluster, State
 
@@ -74,6 +80,25 @@ def test_a_request_overrides_a_node_whose_reassignments_begin() -> None:
     assert context.assignment(last).target_replicas == (2, 3)
     left = json.loads(cluster.zookeeper.nodes[NODE].data or b"")["partitions"]
     assert sorted(each["partition"] for each in left) == list(range(COUNT - 1))
+
+
+def test_an_earlier_reassignment_ends_before_the_one_of_the_node_begins() -> None:
+    """The node asks for another target, which is not what was completed: it is not forgotten."""
+    count = 2 * COUNT
+    cluster = Cluster(THREE, {"t": [State((1, 2), 1, 0, (1, 2), 0)] * count})
+    last, context = TopicPartition("t", count - 1), term_of(cluster).parts.context
+    cluster.controller.alter_reassignments({last: (1, 3)}, lambda answer: None)
+    cluster.settle()
+    cluster.write(NODE, wanted({**dict.fromkeys(range(count - 1), (1, 3)), count - 1: (2, 3)}))
+    assert cluster.simulation.run_until(lambda: len(context.being_reassigned) > 1)
+    before = cluster.state("t", last.partition)
+    members = (IsrMember(1), IsrMember(2), IsrMember(3))
+    change = PartitionChange(last.partition, before.leader_epoch, members, 0, before.partition_epoch)
+    topic = TopicChange("", context.topic_ids["t"], (change,))
+    cluster.controller.alter_partition(AlterPartitionRequest(1, 25, (topic,)), 3, lambda response: None)
+    cluster.settle()
+    assert f"the reassignment of {last} to [1, 3] is complete" in cluster.infos
+    assert context.assignment(last).target_replicas == (2, 3)
 
 
 def test_a_node_whose_reassignments_end_at_once_goes() -> None:
