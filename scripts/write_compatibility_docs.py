@@ -104,6 +104,7 @@ Where both answer the same request, kafka-cy gives Kafka's answer, with these ex
   above that, UNKNOWN_SERVER_ERROR. Kafka looks at the compressed size only. The limit bounds the time that other groups wait.
 - **A JoinGroup that cannot be stored**, because an id of it does not fit into a record, is UNKNOWN_SERVER_ERROR as in Kafka,
   but creates no group and no member.
+- **A JoinGroup with more than 1,000 protocols** gets INCONSISTENT_GROUP_PROTOCOL, as one without any. Kafka has no such limit.
 - **Limits of share groups**: 256 MiB of members and partitions, 1,000,000 share partitions with state, 1,000,000 state batches in
   all and 20,000 of a share partition. Above these, acknowledgements that need more get UNKNOWN_SERVER_ERROR, AlterShareGroupOffsets
   POLICY_VIOLATION, and no more share partitions are initialized. Kafka has no such limits.

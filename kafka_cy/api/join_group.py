@@ -3,6 +3,9 @@
 The response leaves when the join phase of the rebalance ends. v1: rebalance timeout (before: the session timeout). v4 (KIP-394): a
 dynamic member without id gets MEMBER_ID_REQUIRED and an id first. v5 (KIP-345): static members. v7: protocol type in
 the response, protocol name nullable. v8: reason (for the log). v9: SkipAssignment for a returning static leader.
+
+More than PROTOCOLS_MAX protocols get INCONSISTENT_GROUP_PROTOCOL, which Kafka gives for a list without any: all clients know this
+error of JoinGroup, and none asks again.
 """
 
 from __future__ import annotations
@@ -14,8 +17,10 @@ from kafka_cy.api.authorization import GROUP_DENIED, may_group
 from kafka_cy.api.durations import milliseconds
 from kafka_cy.api.registry import handler
 from kafka_cy.authorizer.acls import Operation
+from kafka_cy.coordinator.classic.limits import PROTOCOLS_MAX
 from kafka_cy.coordinator.classic.requests import JoinRequest
 from kafka_cy.coordinator.classic.responses import join_error
+from kafka_cy.protocol.errors import ErrorCode
 
 if TYPE_CHECKING:
     from kio.schema.join_group.v9.request import JoinGroupRequest
@@ -31,6 +36,12 @@ BYTES_AT_ONCE: Final = 500_000  # of their subscriptions
 def handle(request: Request[JoinGroupRequest], context: UsesGroups) -> dict[str, Any] | None:
     """Hand the request to the coordinator, which responds now or at the end of the join phase."""
     body, version = request.body, request.api_version
+    if not may_group(request, Operation.READ, body.group_id):
+        respond(request, join_error(GROUP_DENIED))
+        return None
+    if len(body.protocols) > PROTOCOLS_MAX:  # before the loop looks at them
+        respond(request, join_error(ErrorCode.INCONSISTENT_GROUP_PROTOCOL, body.member_id))
+        return None
     session_timeout_ms = milliseconds(body.session_timeout)
     rebalance_timeout_ms = milliseconds(body.rebalance_timeout) if version >= 1 else session_timeout_ms
     join = JoinRequest(
@@ -47,10 +58,6 @@ def handle(request: Request[JoinGroupRequest], context: UsesGroups) -> dict[str,
         supports_skipping_assignment=version >= 9,
         reason=(body.reason or "") if version >= 8 else "",
     )
-
-    if not may_group(request, Operation.READ, body.group_id):
-        respond(request, join_error(GROUP_DENIED))
-        return None
     request.end_turn()
     context.groups.classic.join(join, partial(respond, request))
     return None

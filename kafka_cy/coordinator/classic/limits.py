@@ -1,7 +1,7 @@
 """What clients can make the coordinator keep for members of classic groups, in all groups together.
 
 Kafka has no such limits; `group.max.size` bounds the members of one group. A JoinGroup over a limit gets
-GROUP_MAX_SIZE_REACHED.
+GROUP_MAX_SIZE_REACHED, but one with too many protocols INCONSISTENT_GROUP_PROTOCOL.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from kafka_cy.coordinator.classic.requests import JoinRequest
 
 PENDING_MEMBERS_MAX = 100_000  # member ids that were given out (MEMBER_ID_REQUIRED) and not used yet
 MEMBER_BYTES_MAX = 512 << 20  # members with their ids, subscriptions and assignments, and ids that were given out
+PROTOCOLS_MAX = 1000  # of a JoinGroup: each costs the coordinator's thread about 2 us
 STORED_AT_ONCE_MEMBERS = 100  # of a group whose record is made in one step
 STORED_AT_ONCE_BYTES = 1_000_000  # of what they hold
 MEMBER_OBJECT_BYTES = 1000  # of a member besides the fields that are counted: the object, tables, a request that waits
