@@ -9,6 +9,7 @@ from typing import Final
 from kafka_cy.authorizer.acls import AclEntry, Resource
 from kafka_cy.cluster.acl_formats import CHANGES, NODE_BYTES_MAX, acl_data, acl_path, change_of, decode_acls
 from kafka_cy.cluster.change_notifications import superfluous
+from kafka_cy.cluster.change_size import change_bytes
 from kafka_cy.cluster.store import (
     BadVersionError,
     Create,
@@ -25,7 +26,7 @@ from kafka_cy.cluster.store_calls import StoreCalls
 from kafka_cy.cluster.znode_formats import MALFORMED
 
 PIECE_RESOURCES: Final = 16  # changed in one transaction
-PIECE_BYTES_MAX: Final = NODE_BYTES_MAX  # of their nodes together, unless it is one resource
+PIECE_BYTES_MAX: Final = NODE_BYTES_MAX  # of all operations together, unless it is one resource
 
 Edit = Callable[[Resource, frozenset[AclEntry]], Collection[AclEntry]]
 Stored = Callable[[Mapping[Resource, Collection[AclEntry]]], object]
@@ -67,12 +68,13 @@ class AclWrites:
             except Exception as error:  # noqa: BLE001 it concerns this resource only
                 self.outcomes[resource] = error
                 continue
-            size += len(data)
+            change = _operations(resource, node, entries, data)
+            size += change_bytes(change)
             if changed and size > PIECE_BYTES_MAX:
                 left = resources[place:]
                 break
             changed[resource] = entries
-            operations += _operations(resource, node, entries, data)
+            operations += change
         else:
             left = ()
         if operations and self._is_alone:

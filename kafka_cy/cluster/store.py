@@ -52,6 +52,10 @@ class NoChildrenForEphemeralsError(StoreError):
     """An ephemeral node cannot have children."""
 
 
+class ChangeTooLarge(StoreError):
+    """The store would not take a change of this size. It was not sent; to repeat it is useless."""
+
+
 class StoreBroken(StoreError):
     """The store's own data cannot be read or written."""
 

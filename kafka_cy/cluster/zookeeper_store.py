@@ -20,6 +20,7 @@ from kazoo.exceptions import NodeExistsError as KazooNodeExists
 from kazoo.exceptions import NoNodeError as KazooNoNode
 from kazoo.protocol.states import KazooState
 
+from kafka_cy.cluster.change_size import too_large
 from kafka_cy.cluster.line_log import LineLog
 from kafka_cy.cluster.session_counts import CONNECTED, CONNECTING, SessionCounts
 from kafka_cy.cluster.store import (
@@ -202,6 +203,9 @@ class ZooKeeperStore:
         chroot = "" if call.own else self._chroot
         try:
             if call.change is not None:
+                refusal = too_large(call.change, chroot)
+                if refusal is not None:
+                    raise refusal
                 taken = self._connection.change(self._token, change_of(chroot, call.change, self._security.acl_of))
             else:
                 request = call.requests[call.sent]

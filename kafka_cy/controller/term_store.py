@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from kafka_cy.cluster import znodes
+from kafka_cy.cluster.change_size import too_large
 from kafka_cy.cluster.store import (
     ANY_VERSION,
     Answers,
@@ -103,7 +104,7 @@ class TermStore:
     async def write(self, changes: Sequence[Sequence[Operation]]) -> list[Results | StoreError]:
         """Submit changes, many at once, each of them atomic; the results or the error of each. Raises TermEnded.
 
-        Errors: NoNodeError, NodeExistsError, BadVersionError, NotEmptyError; `operation` counts without the fence.
+        Errors: NoNodeError, NodeExistsError, BadVersionError, NotEmptyError, ChangeTooLarge; `operation` counts without the fence.
         """
         outcomes: list[Results | StoreError] = []
         for some in pieces(changes):
@@ -111,9 +112,9 @@ class TermStore:
         return outcomes
 
     async def _write(self, changes: Sequence[Sequence[Operation]]) -> list[Results | StoreError]:
-        outcomes: list[Results | StoreError | None] = [None] * len(changes)
+        outcomes: list[Results | StoreError | None] = [too_large([self._fence, *each]) for each in changes]
         unknown: set[int] = set()
-        left = list(range(len(changes)))
+        left = [index for index, refusal in enumerate(outcomes) if refusal is None]
         while left:
             answers = [self._submit(changes[index]) for index in left]
             again: list[int] = []

@@ -6,7 +6,16 @@ from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from kafka_cy.cluster.new_partitions import problem_of_assignments, problem_of_count
-from kafka_cy.cluster.store import BadVersionError, Create, NodeExistsError, NoNodeError, Operation, Set, StoreError
+from kafka_cy.cluster.store import (
+    BadVersionError,
+    ChangeTooLarge,
+    Create,
+    NodeExistsError,
+    NoNodeError,
+    Operation,
+    Set,
+    StoreError,
+)
 from kafka_cy.cluster.znodes import DELETE_TOPICS, config_data, new_id, topic_path
 from kafka_cy.controller.nodes import topic_data, topic_of
 from kafka_cy.controller.operator_events import Outcome
@@ -114,6 +123,8 @@ def _refused_partitions(
 def _outcome(outcome: object) -> Outcome:
     if isinstance(outcome, NoNodeError):
         return Outcome(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
+    if isinstance(outcome, ChangeTooLarge):
+        return Outcome(ErrorCode.POLICY_VIOLATION, f"The topic's assignment and settings are too large: {outcome}.")
     if isinstance(outcome, StoreError):
         return Outcome(ErrorCode.UNKNOWN_SERVER_ERROR, f"{type(outcome).__name__}: {outcome}")
     return _DONE

@@ -10,9 +10,11 @@ import pytest
 from kazoo.security import make_acl
 
 from kafka_cy.cluster import zookeeper_store
+from kafka_cy.cluster.change_size import CHANGE_BYTES_MAX, change_bytes
 from kafka_cy.cluster.store import (
     ANY_VERSION,
     BadVersionError,
+    ChangeTooLarge,
     Check,
     Children,
     ConnectionLost,
@@ -25,6 +27,7 @@ from kafka_cy.cluster.store import (
     NodeExistsError,
     NoNodeError,
     NotEmptyError,
+    Operation,
     OutcomeUnknown,
     SessionEvent,
     SessionExpired,
@@ -79,6 +82,20 @@ def test_what_is_refused_and_which_operation(zookeeper_connect: str) -> None:
         with pytest.raises(StoreError, match="does not allow"):
             owner.read(Get("no slash"))
         assert owner.read(Exists("/new"))[0] is None
+
+
+def test_a_change_that_zookeeper_would_not_take_is_not_sent(zookeeper_connect: str) -> None:
+    """ZooKeeper would close the connection. The largest that is sent is taken, with many nodes as with one."""
+    with Owner(zookeeper_connect) as owner:
+        owner.change(Create("/a"))
+        chroot = owner.zookeeper._chroot
+        many: list[Operation] = [Create(f"/a/{number}", b"x" * 30) for number in range(3000)]
+        left = CHANGE_BYTES_MAX - change_bytes([*many, Set("/a", b"")], chroot)
+        for least, operations in ((b"y" * left, many), (b"y" * (left + change_bytes(many, chroot)), [])):
+            with pytest.raises(ChangeTooLarge):
+                owner.change(*operations, Set("/a", least + b"y"))
+            owner.change(*operations, Set("/a", least))
+        assert owner.read(Get("/a"))[0].version == 2 and owner.events == [CONNECTED]
 
 
 def test_a_root_that_may_not_be_read(one_zookeeper: Ensemble, zookeeper_connect: str, chroot: str) -> None:
