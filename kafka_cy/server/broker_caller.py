@@ -65,10 +65,11 @@ class BrokerCaller:
         self._thread: NamedThread | None = None
 
     def call(self, call: Call) -> None:
-        """Send a request after those that wait. Raises RuntimeError: the process may have no more threads."""
+        """Send a request after those that wait. Raises RuntimeError: the process may have no more threads, and it is not sent."""
         if self._thread is None:
-            self._thread = NamedThread(target=self._run, name=self._name, daemon=True)
-            self._thread.start()
+            thread = NamedThread(target=self._run, name=self._name, daemon=True)
+            thread.start()
+            self._thread = thread  # after a failed start, the next call tries again
         self._calls.put(call)
 
     def close(self) -> None:

@@ -217,7 +217,7 @@ class HttpServer:
                 self._receive(connection)
         except (BlockingIOError, InterruptedError):
             self._watch(connection, getattr(connection.socket, "wants", connection.watched))  # TLS may wait for the other one
-        except OSError:
+        except (OSError, RuntimeError):  # RuntimeError: the process may have no more threads
             self._close(connection)
 
     def _receive(self, connection: _Connection) -> None:

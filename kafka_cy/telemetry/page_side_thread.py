@@ -29,8 +29,9 @@ class SideThread:
     def submit(self, connection: Any, what: Any) -> bool:
         """Do it for a connection; False: too much waits."""
         if self._thread is None:
-            self._thread = NamedThread(target=self._run, name=self._name, daemon=True)
-            self._thread.start()
+            thread = NamedThread(target=self._run, name=self._name, daemon=True)
+            thread.start()
+            self._thread = thread  # after a failed start, the next thing tries again
         try:
             self._waiting.put_nowait((connection, what))
         except Full:

@@ -22,6 +22,7 @@ from kafka_cy.telemetry.page_security import PageSecurity, PageSecurityError
 from kafka_cy.telemetry.page_tls import TlsSocket
 from kafka_cy.telemetry.page_users import VERIFIED_MAX, PasswordHash, UsersFileError, Verified, read_users, user_line
 from tests.certificates import Authority
+from tests.no_threads import forbid_threads
 from tests.waiting import wait_until
 
 LARGE = os.urandom(8 << 20)
@@ -137,6 +138,17 @@ def test_headers_without_a_password(make: MakePage, line: str) -> None:
     with page.connect() as client:
         client.sendall(f"GET /metrics HTTP/1.1\r\n{line}\r\n\r\n".encode())
         assert all_of(client)[9:12] == b"401"
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_a_page_goes_on_when_its_side_thread_could_not_start(make: MakePage, tls: bool) -> None:
+    page = make(tls=tls, users=True)
+    with pytest.MonkeyPatch.context() as patch:
+        forbid_threads(patch)
+        for _ in range(2):
+            with pytest.raises((OSError, AssertionError)):
+                assert page.get(user=ALICE)
+    assert page.status(user=ALICE) == "200"
 
 
 def test_large_pages_over_tls(make: MakePage) -> None:
