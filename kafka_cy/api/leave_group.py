@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from kafka_cy.api.authorization import GROUP_DENIED, may_group
+from kafka_cy.api.group_bodies import read_body
 from kafka_cy.api.offset_commit_cold import ANSWERED_AT_ONCE_MAX, answer
 from kafka_cy.api.registry import handler
 from kafka_cy.authorizer.acls import Operation
@@ -26,10 +27,11 @@ if TYPE_CHECKING:
 def handle(request: Request[LeaveGroupRequest], context: UsesGroups) -> dict[str, Any] | None:
     """Remove the members; the group rebalances if one really left."""
     body, version = request.body, request.api_version
-    if version < 3:
-        members: list[tuple[str, str | None]] = [(cast("LeaveGroupRequestV2", body).member_id, None)]
-    else:
-        members = [(member.member_id, member.group_instance_id) for member in body.members]
+
+    def read() -> list[tuple[str, str | None]]:
+        if version < 3:
+            return [(cast("LeaveGroupRequestV2", body).member_id, None)]
+        return [(member.member_id, member.group_instance_id) for member in body.members]
 
     def respond(error: ErrorCode, left: list[dict[str, Any]]) -> None:
         if version < 3:
@@ -41,5 +43,5 @@ def handle(request: Request[LeaveGroupRequest], context: UsesGroups) -> dict[str
     if not may_group(request, Operation.READ, body.group_id):
         respond(GROUP_DENIED, [])
         return None
-    context.groups.classic.leave(body.group_id, members, respond)
+    read_body(request, context, read, lambda members: context.groups.classic.leave(body.group_id, members, respond))
     return None

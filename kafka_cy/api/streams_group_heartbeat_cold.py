@@ -5,18 +5,17 @@ Errors carry a text for the log of the client.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Iterable
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from kafka_cy.api.authorization import GROUP_DENIED, TOPIC_DENIED, may_group, may_topic
-from kafka_cy.api.change_pieces import guarded
 from kafka_cy.api.durations import milliseconds
+from kafka_cy.api.group_bodies import read_body
 from kafka_cy.api.registry import handler
 from kafka_cy.api.topic_rights import creates
 from kafka_cy.authorizer.acls import Operation
-from kafka_cy.base.slices import at_once, in_work
 from kafka_cy.cluster.topic_names import INTERNAL_TOPICS, problem_of
 from kafka_cy.coordinator.streams.records import (
     CopartitionGroup,
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
     from kafka_cy.api.context import Request
     from kafka_cy.api.roles import UsesGroups
 
-BODY_BYTES_FEW: Final = 8192  # encoded; it takes about a millisecond to read a larger one
 ELEMENTS_FEW: Final = 2000  # of the arrays in a response; a longer one is encoded on another thread
 
 
@@ -56,17 +54,13 @@ def handle(request: Request[StreamsGroupHeartbeatRequest], context: UsesGroups) 
         else:
             request.respond(whole)
 
-    def steps() -> Generator[object, None, None]:
-        heartbeat = yield from in_work(partial(_read, request))
+    def beat(heartbeat: StreamsHeartbeat | dict[str, Any]) -> None:
         if isinstance(heartbeat, StreamsHeartbeat):
             groups.checked_heartbeat(heartbeat, send)
         else:
             send(heartbeat)
 
-    if request.body_size <= BODY_BYTES_FEW:
-        at_once(steps())
-    else:
-        context.groups.in_slices(guarded(request, steps()), lambda: None)
+    read_body(request, context, partial(_read, request), beat)
     return None
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kafka_cy.api.authorization import GROUP_DENIED, may_group
+from kafka_cy.api.group_bodies import read_body
 from kafka_cy.api.registry import handler
 from kafka_cy.authorizer.acls import Operation
 from kafka_cy.coordinator.classic.requests import SyncRequest
@@ -32,15 +33,21 @@ def handle(request: Request[SyncGroupRequest], context: UsesGroups) -> dict[str,
         return {"throttle_time": 0, **sync_error(ErrorCode.INCONSISTENT_GROUP_PROTOCOL)}
     if not may_group(request, Operation.READ, body.group_id):
         return {"throttle_time": 0, **sync_error(GROUP_DENIED)}
-    sync = SyncRequest(
-        group_id=body.group_id,
-        generation=body.generation_id,
-        member_id=body.member_id,
-        instance_id=body.group_instance_id if version >= 3 else None,
-        protocol_type=protocol_type,
-        protocol=protocol,
-        assignments={each.member_id: bytes(each.assignment) for each in body.assignments},
-    )
-    request.end_turn()
-    context.groups.classic.sync(sync, lambda response: request.respond({"throttle_time": 0, **response}))
+
+    def read() -> SyncRequest:
+        return SyncRequest(
+            group_id=body.group_id,
+            generation=body.generation_id,
+            member_id=body.member_id,
+            instance_id=body.group_instance_id if version >= 3 else None,
+            protocol_type=protocol_type,
+            protocol=protocol,
+            assignments={each.member_id: bytes(each.assignment) for each in body.assignments},
+        )
+
+    def sync(wanted: SyncRequest) -> None:
+        request.end_turn()
+        context.groups.classic.sync(wanted, lambda response: request.respond({"throttle_time": 0, **response}))
+
+    read_body(request, context, read, sync)
     return None

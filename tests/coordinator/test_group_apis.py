@@ -51,7 +51,7 @@ class Server:
         request = SimpleNamespace(
             authorizer=None,
             api_key=api_key, api_version=version, client_id="me", client_host="127.0.0.1", listener_index=0,
-            sender={"client_id": "me", "client": "127.0.0.1"},
+            body_size=0, sender={"client_id": "me", "client": "127.0.0.1"},
             body=decode_request(api_key, version, encode_request(api_key, version, fields)),
         )  # fmt: skip
         responses: list[dict[str, Any]] = []

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from kafka_cy.api import join_group
+from kafka_cy.api import join_group, leave_group, sync_group
+from kafka_cy.api.group_bodies import BODY_BYTES_FEW
+from kafka_cy.base.slices import Work
 from kafka_cy.coordinator.classic.limits import PROTOCOLS_MAX
 from kafka_cy.protocol.errors import ErrorCode
 
@@ -31,6 +33,8 @@ class Asked:
     def __init__(self, version: int, allowed: bool = True, **body: Any) -> None:
         self.body, self.api_version, self.allowed = SimpleNamespace(**body), version, allowed
         self.client_id, self.client_host = "me", "127.0.0.1"
+        self.body_size = BODY_BYTES_FEW + 1
+        self.fail = None
         self.authorizer: Any = object()
         self.responses: list[Any] = []
         self.respond = self.responses.append
@@ -44,7 +48,8 @@ def rights(monkeypatch: pytest.MonkeyPatch) -> None:
     def may_group(request: Asked, operation: object, group_id: str) -> bool:
         return request.allowed
 
-    monkeypatch.setattr(join_group, "may_group", may_group)
+    for module in (join_group, leave_group, sync_group):
+        monkeypatch.setattr(module, "may_group", may_group)
 
 
 # -- JoinGroup --
@@ -75,4 +80,75 @@ def test_a_join_with_too_many_protocols_is_refused_before_they_are_copied() -> N
 def test_the_protocols_of_a_join_without_the_right_are_not_copied() -> None:
     request, joined = join(PROTOCOLS_MAX, allowed=False)
     assert request.body.protocols.looks == 0 and not joined
+    assert [each["error_code"] for each in request.responses] == [ErrorCode.GROUP_AUTHORIZATION_FAILED]
+
+
+# -- bodies that are read on another thread --
+
+
+class Groups:
+    """The coordinator: it keeps what handlers hand over."""
+
+    def __init__(self) -> None:
+        self.tasks: list[Any] = []
+        self.taken: list[Any] = []
+        self.classic = self
+
+    def in_slices(self, steps: Any, done: object) -> None:
+        self.tasks.append(steps)
+
+    def sync(self, request: Any, respond: object) -> None:
+        self.taken.append(request)
+
+    def leave(self, group_id: str, members: Any, respond: object) -> None:
+        self.taken.append(members)
+
+
+def sync() -> tuple[Any, Counted]:
+    assignments = Counted(SimpleNamespace(member_id=f"m{number}", assignment=b"a") for number in range(1000))
+    request: Any = Asked(
+        5, group_id="g", generation_id=1, member_id="m", group_instance_id=None, protocol_type="consumer", protocol_name="range",
+        assignments=assignments,
+    )  # fmt: skip
+    return request, assignments
+
+
+def leave() -> tuple[Any, Counted]:
+    members = Counted(SimpleNamespace(member_id=f"m{number}", group_instance_id=None) for number in range(1000))
+    return Asked(5, group_id="g", members=members), members
+
+
+@pytest.mark.parametrize(("module", "make"), [(sync_group, sync), (leave_group, leave)])
+def test_a_large_body_is_read_on_another_thread(module: Any, make: Any) -> None:
+    request, elements = make()
+    groups = Groups()
+    context = SimpleNamespace(groups=groups)
+    assert module.handle(request, context) is None
+    assert elements.looks == 0 and not groups.taken
+    (steps,) = groups.tasks
+    work = next(steps)
+    assert isinstance(work, Work) and elements.looks == 0
+    work.run()
+    assert elements.looks == 1000
+    assert next(steps, None) is None
+    (taken,) = groups.taken
+    assert len(taken.assignments if module is sync_group else taken) == 1000
+
+
+@pytest.mark.parametrize(("module", "make"), [(sync_group, sync), (leave_group, leave)])
+def test_a_small_body_is_read_at_once(module: Any, make: Any) -> None:
+    request, _ = make()
+    request.body_size = BODY_BYTES_FEW
+    groups = Groups()
+    module.handle(request, SimpleNamespace(groups=groups))
+    assert len(groups.taken) == 1 and not groups.tasks
+
+
+def test_the_members_of_a_leave_without_the_right_are_not_copied() -> None:
+    request, members = leave()
+    request.allowed = False
+    request.body_size = BODY_BYTES_FEW
+    groups: Any = Groups()
+    leave_group.handle(request, SimpleNamespace(groups=groups))  # type: ignore[arg-type]
+    assert members.looks == 0 and not groups.taken
     assert [each["error_code"] for each in request.responses] == [ErrorCode.GROUP_AUTHORIZATION_FAILED]
