@@ -17,6 +17,7 @@ from kafka_cy.storage.log import PartitionLog
 from kafka_cy.storage.log_dir import LogDir, LogDirError
 from kafka_cy.storage.log_failure import count_of_failures
 from kafka_cy.storage.log_settings import LogSettings
+from kafka_cy.storage.removals import Removal, merged, planned
 from kafka_cy.storage.throttled_replicas import NONE as NOT_THROTTLED
 from kafka_cy.storage.throttled_replicas import ThrottledReplicas, throttled_replicas
 
@@ -60,7 +61,7 @@ class HostedLogs:
         self.failed_dirs: list[LogDir] = []  # offline since the start; still locked because their logs are still open
         self.stale: set[Key] = set()  # checkpoints that still have offsets of deleted or set-aside partitions
         self.unsynced: set[str] = set()  # log directories with renamed folders since their last fsync
-        self.removals: dict[str, float] = {}  # folders to remove, or with .deleted files: when that is due
+        self.removals: dict[str, Removal] = {}  # folders to remove, or with .deleted files
         self.next_removal = float("inf")  # none of them is due before; they are not looked at until then
         self.compacted = CompactedLogs(cleaner_config)
         self.on_offline = on_offline
@@ -201,12 +202,15 @@ class HostedLogs:
     def remove_later(self, folder: str, delay_ms: int) -> None:
         """Let the log manager's thread remove a renamed folder, or the `.deleted` files in a partition's folder.
 
-        For the same folder the latest time counts, so that no file goes too early.
+        A folder that waits already is looked at when that is due; what is too young then waits for its own time.
         """
-        due_s = time.monotonic() + delay_ms / 1000
+        self.plan_removal(folder, planned(delay_ms))
+
+    def plan_removal(self, folder: str, removal: Removal) -> None:
+        """Let the log manager's thread look at a folder when the removal is due."""
         with self.mutex:
-            self.removals[folder] = max(due_s, self.removals.get(folder, due_s))
-            self.next_removal = min(self.next_removal, due_s)
+            removal = self.removals[folder] = merged(self.removals.get(folder), removal)
+            self.next_removal = min(self.next_removal, removal.due_s)
         self.wake.set()
 
     def remove_deleted_later(self, log: PartitionLog, topic: str) -> None:
@@ -219,16 +223,16 @@ class HostedLogs:
         if has_deleted:
             self.remove_later(folder, self.delete_delay_ms(topic))
 
-    def take_due_removals(self) -> list[str]:
+    def take_due_removals(self) -> dict[str, Removal]:
         """The folders whose time has come; they are forgotten."""
         now_s = time.monotonic()
         with self.mutex:
             if now_s < self.next_removal:
-                return []
-            due = [folder for folder, due_s in self.removals.items() if due_s <= now_s]
+                return {}
+            due = {folder: removal for folder, removal in self.removals.items() if removal.due_s <= now_s}
             for folder in due:
                 del self.removals[folder]
-            self.next_removal = min(self.removals.values(), default=float("inf"))
+            self.next_removal = min((removal.due_s for removal in self.removals.values()), default=float("inf"))
         return due
 
     def cut(self, partition: HostedPartition, offset: int, *, fully: bool = False) -> None:

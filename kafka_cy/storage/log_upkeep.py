@@ -1,10 +1,7 @@
 """The log manager's thread: moves, flush.ms, delayed removal, retention, checkpoints, failed directories."""
 
-# The os functions, not pathlib, which costs start time.
-# ruff: noqa: PTH108, PTH208
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -14,8 +11,8 @@ from kafka_cy.base.named_thread import NamedThread
 from kafka_cy.storage.hosted_logs import HostedLogs
 from kafka_cy.storage.hosted_partition import HostedPartition
 from kafka_cy.storage.log import StorageFailure
-from kafka_cy.storage.log_dir import remove_tree
 from kafka_cy.storage.log_moves import LogMoves
+from kafka_cy.storage.removals import remove
 
 FAILURES_CHECK_S = 0.25  # compares one integer
 PAUSE_MAX_S = 10.0
@@ -218,11 +215,10 @@ class LogUpkeep:
             self._hosted.write_high_watermarks()
 
     def _run_removals(self) -> None:
-        for folder in self._hosted.take_due_removals():
-            if folder.endswith(("-delete", "-future")):
-                remove_tree(folder)
-            else:
-                _unlink_deleted(folder)
+        for folder, removal in self._hosted.take_due_removals().items():
+            left = remove(folder, removal)
+            if left is not None:
+                self._hosted.plan_removal(folder, left)
 
     def _after_cleaning(self) -> None:
         """After cleaning rounds: checkpoint the clean offsets, schedule removal of replaced files, report uncleanable
@@ -236,17 +232,3 @@ class LogUpkeep:
         for partition in uncleanable:
             hosted.tell(self._on_uncleanable, partition, partition.log.uncleanable)
         hosted.write_cleaned_offsets()
-
-
-def _unlink_deleted(folder: str) -> None:
-    """Remove a log's .deleted files."""
-    try:
-        names = os.listdir(folder)
-    except OSError:
-        return
-    for name in names:
-        if name.endswith(".deleted"):
-            try:
-                os.unlink(f"{folder}/{name}")
-            except OSError:
-                pass

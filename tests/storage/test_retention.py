@@ -12,6 +12,7 @@ import pytest
 from kafka_cy.storage.hosted_partition import HostedPartition
 from kafka_cy.storage.log import OffsetOutOfRange, PartitionLog
 from kafka_cy.storage.log_manager import LogManager
+from kafka_cy.storage.removals import planned
 from tests.storage.batches import batch
 from tests.storage.copies import copy_unless_renamed
 from tests.storage.moves import wait_for_moves
@@ -210,8 +211,10 @@ def test_deleted_files_go_after_the_delay(tmp_path: Path) -> None:
     assert len(list(folder.glob("*.log.deleted"))) == 3
     assert reader
     with hosted.mutex:
-        assert {path for path, due_s in hosted.removals.items() if due_s > time.monotonic() + HOUR_MS / 2000} == {str(folder)}
-        hosted.removals[str(folder)] = hosted.next_removal = 0.0  # an hour later
+        assert list(hosted.removals) == [str(folder)]
+        assert hosted.removals[str(folder)].due_s > time.monotonic() + HOUR_MS / 2000
+        hosted.removals[str(folder)] = planned(0)  # an hour later
+        hosted.next_removal = 0.0
     hosted.wake.set()
     wait_until(lambda: not list(folder.glob("*.deleted")), "removal of the files")
     assert suffixes(folder, ".log") == [6]
