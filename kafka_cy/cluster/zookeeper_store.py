@@ -42,6 +42,7 @@ from kafka_cy.cluster.store import (
     StoreError,
     Watch,
 )
+from kafka_cy.cluster.store_calls import CallLater
 from kafka_cy.cluster.zookeeper_calls import Call, Ending
 from kafka_cy.cluster.zookeeper_connection import (
     IN_FLIGHT_MOST,
@@ -58,6 +59,7 @@ from kafka_cy.cluster.zookeeper_watches import MISSING, Watches
 EVENTS_A_TURN = 20  # handled before the owner's loop gets another turn: about a millisecond
 WAITING_BYTES_MAX = 64 << 20  # of requests that wait for their turn, unless it is one call; further ones get ConnectionLost
 DENIED_PAUSE_S_MAX = 30.0
+START_AGAIN_MS = 1000
 REFUSALS_MAX = 100  # reasons why there is no connection that are told apart
 
 
@@ -71,16 +73,17 @@ class ZooKeeperStore:
         self,
         connect: str,
         post: Callable[..., object],
+        call_later: CallLater,
         log: LineLog,
         *,
         session_timeout_ms: int = 18000,
         in_flight_max: int = 10,
         security: ZooKeeperSecurity | None = None,
     ) -> None:
-        """`connect`: zookeeper.connect. Raises ValueError if it is malformed."""
+        """`connect`: zookeeper.connect. `call_later`: on the owner's thread. Raises ValueError if `connect` is malformed."""
         self.change_times = ChangeTimes()
         self.session_counts = SessionCounts(CONNECTING)
-        self._post, self._log = post, log
+        self._post, self._call_later, self._log = post, call_later, log
         self._hosts, self._chroot = split_chroot(connect)
         self._session_timeout_ms = session_timeout_ms
         self._in_flight_max = max(1, min(in_flight_max, IN_FLIGHT_MOST))
@@ -100,6 +103,7 @@ class ZooKeeperStore:
         self._settling = False
         self._ending: Ending | None = None  # no further event is handled meanwhile
         self._closed = False
+        self._is_failing = False  # to start a client; a line of the log has told so
         self._arrived = threading.Event()  # an event, for close()
         self._security = security or ZooKeeperSecurity()
         self._refusals: set[str] = set()  # reasons of failed handshakes that were told since there was a connection
@@ -385,13 +389,27 @@ class ZooKeeperStore:
         if ending.calls:
             return
         self._ending = None
+        if ending.had_session:  # first of all: this broker's roles have ended, whatever becomes of the next client
+            self._tell(SessionEvent.EXPIRED)
         if ending.closed:
             self._connection.close(0)
             self._connection = self._new_connection()
-            self._connection.start()
-        if ending.had_session:
-            self._tell(SessionEvent.EXPIRED)
+            self._start_again()
         self._settle()
+
+    def _start_again(self) -> None:
+        """Start the new client; if the process may have no more threads or descriptors, try again until it may."""
+        if self._closed:
+            return
+        try:
+            self._connection.start()
+        except (OSError, RuntimeError) as error:
+            if not self._is_failing:
+                self._log.error("no connection to ZooKeeper can be begun; this is tried again", error=str(error))
+            self._is_failing = True
+            self._call_later(START_AGAIN_MS, self._start_again)
+        else:
+            self._is_failing = False
 
     def _fail_unanswered(self) -> None:
         """The session has ended: requests with kazoo may have been applied, the others were not."""

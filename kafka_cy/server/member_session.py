@@ -33,6 +33,7 @@ class MemberSession:
             self.store = ZooKeeperStore(
                 connect,
                 self.post,
+                self.call_later,
                 broker.log,
                 session_timeout_ms=int(config["zookeeper.session.timeout.ms"]),
                 in_flight_max=int(config["zookeeper.max.in.flight.requests"]),

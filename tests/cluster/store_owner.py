@@ -45,7 +45,7 @@ class Owner:
         self.store: AsyncStore
         if connect is not None:
             self.zookeeper = ZooKeeperStore(
-                connect, self.post, self.log, session_timeout_ms=session_timeout_ms, in_flight_max=in_flight_max
+                connect, self.post, self.call_later, self.log, session_timeout_ms=session_timeout_ms, in_flight_max=in_flight_max
             )
             self.use(self.zookeeper)
             self.zookeeper.start()

@@ -38,6 +38,7 @@ from kafka_cy.cluster.store_calls import StoreCalls
 from kafka_cy.cluster.zookeeper_store import EVENTS_A_TURN, ZooKeeperStore
 from tests.cluster.store_owner import Log, Owner
 from tests.cluster.zookeeper_ensemble import MULTI, Ensemble, Proxy
+from tests.no_threads import forbid_threads
 
 CONNECTED, SUSPENDED, EXPIRED = SessionEvent.CONNECTED, SessionEvent.SUSPENDED, SessionEvent.EXPIRED
 
@@ -363,7 +364,7 @@ def test_the_store_ends_its_session_and_answers_everything(one_zookeeper: Ensemb
 def test_no_zookeeper_at_all() -> None:
     with Proxy(1) as proxy:
         proxy.cut()
-        store = ZooKeeperStore(f"127.0.0.1:{proxy.port}", lambda function, *more: None, Log(), session_timeout_ms=1000)
+        store = ZooKeeperStore(f"127.0.0.1:{proxy.port}", lambda function, *more: None, print, Log(), session_timeout_ms=1000)
         store.start()
         with pytest.raises(ConnectionLost, match="no connection to ZooKeeper at"):
             store.wait_for_connection(200)
@@ -384,6 +385,26 @@ def test_a_fault_in_kazoo_ends_the_session_and_a_new_one_begins(zookeeper_connec
         owner.run_until(lambda: owner.saw(EXPIRED, CONNECTED))
         assert set(seen) <= {OutcomeUnknown, SessionExpired} and seen[0] is OutcomeUnknown
         assert owner.read(Get("/a"))[0].data == b"1"
+
+
+def test_a_session_that_ends_while_no_thread_can_start_is_told_and_the_next_one_begins_later(
+    zookeeper_connect: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(zookeeper_store, "START_AGAIN_MS", 10)
+    with Owner(zookeeper_connect) as owner:
+        owner.change(Create("/a"))
+        starts: list[Any] = []
+        again = owner.zookeeper._start_again
+        monkeypatch.setattr(owner.zookeeper, "_start_again", lambda: (starts.append(owner.events[-1]), again()))
+        with monkeypatch.context() as patch:
+            forbid_threads(patch)
+            patch.setattr(owner.zookeeper._connection._client._connection, "_read_response", lambda *_: 1 // 0)
+            owner.store.submit([Create("/b")], lambda results, error: None)
+            owner.run_until(lambda: len(starts) > 3)
+            assert set(starts) == {EXPIRED} and owner.events == [CONNECTED, EXPIRED] and owner.store.session_id == 0
+        owner.run_until(lambda: owner.saw(EXPIRED, CONNECTED))
+        owner.change(Set("/a", b"1"))
+        assert owner.log.count("can be begun") == 1
 
 
 def test_the_owner_hears_of_changes_in_order_while_the_session_ends_again_and_again(
