@@ -404,13 +404,16 @@ class EmbeddedStore:
             self._write_changes()
 
     def notify(self, change: StoredChange) -> None:
-        """Call the watches of a durable change."""
-        for path in sorted(change.touched):
-            for watch in self._data_watches.pop(path, ()):
-                watch(path)
-        for path in sorted(change.child_changes):
-            for watch in self._child_watches.pop(path, ()):
-                watch(path)
+        """Call the watches of a durable change. A fault in one is reported; it stops neither the others nor who made the change."""
+        faults: list[Exception] = []
+        for watches, paths in ((self._data_watches, change.touched), (self._child_watches, change.child_changes)):
+            for path in sorted(paths):
+                for watch in watches.pop(path, ()):
+                    try:
+                        watch(path)
+                    except Exception as fault:  # noqa: BLE001 it is reported
+                        faults.append(fault)
+        self._pending.report(faults)
 
 
 def _close_to_others(path: str) -> None:

@@ -114,7 +114,7 @@ class PendingChanges:
         while self.waits:
             self._commit_waiting()
             self._finish(faults)
-        self._report(faults)
+        self.report(faults)
 
     def finish(self) -> None:
         """Call `done` of reads and of durable and failed changes, in order; a fault in one does not stop the others.
@@ -123,7 +123,7 @@ class PendingChanges:
         """
         faults: list[Exception] = []
         self._finish(faults)
-        self._report(faults)
+        self.report(faults)
 
     def _finish(self, faults: list[Exception]) -> None:
         with self._lock:
@@ -159,11 +159,12 @@ class PendingChanges:
         except Exception as fault:  # noqa: BLE001 the caller reports it
             faults.append(fault)
 
-    def _report(self, faults: list[Exception]) -> None:
+    def report(self, faults: Sequence[Exception]) -> None:
+        """Have the owner's loop report faults of callbacks; without a loop (tests), the first one is raised."""
         for each_fault in faults:
             if self._post is None:
                 raise each_fault
-            self._post(_raise, each_fault)  # the owner's loop reports it
+            self._post(_raise, each_fault)
 
     def close(self) -> None:
         """Make waiting changes durable and end the thread. Thread: the owner's."""

@@ -233,3 +233,25 @@ def test_a_fault_in_one_callback_does_not_stop_the_others(tmp_path: Path, monkey
             reported.append(str(error))
     assert owner.answers == [("b", ["/b"])]
     owner.store.close()
+
+
+def test_a_fault_in_a_watch_stops_neither_the_others_nor_who_made_the_change() -> None:
+    owner, seen = Owner(None), list[str]()
+
+    def faulty(path: str) -> None:
+        seen.append(f"fault {path}")
+        raise RuntimeError(f"a fault at {path}")
+
+    owner.store.create("/a")
+    for path in ("/a", "/b"):
+        owner.store.find(path, faulty)
+        owner.store.find(path, seen.append)
+    owner.store.children("/", faulty)
+    owner.store.children("/", seen.append)
+    assert owner.store.multi([Set("/a", b"1"), Create("/b")]) == [1, "/b"]
+    assert seen == ["fault /a", "/a", "fault /b", "/b", "fault /", "/"]
+    for path in ("/a", "/b", "/"):
+        function, more = owner.posted.get_nowait()
+        with pytest.raises(RuntimeError, match=f"a fault at {path}$"):
+            function(*more)
+    assert owner.posted.empty()
