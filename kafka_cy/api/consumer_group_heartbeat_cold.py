@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kafka_cy.api.authorization import GROUP_DENIED, TOPIC_DENIED, may_group
 from kafka_cy.api.durations import milliseconds
+from kafka_cy.api.group_bodies import read_body
 from kafka_cy.api.registry import handler
 from kafka_cy.api.topic_rights import describes, may_describe_all
 from kafka_cy.authorizer.acls import Operation
@@ -34,15 +35,39 @@ PARTITIONS_AT_ONCE: Final = 2000  # of a response that is encoded on the loop
 @handler(api_key=68)
 def handle(request: Request[ConsumerGroupHeartbeatRequest], context: UsesModernGroups) -> dict[str, Any] | None:
     """Hand the request to the coordinator; the response leaves when what it says is stored."""
-    body, version = request.body, request.api_version
+    body = request.body
     if context.groups.consumer.is_offered() and not may_group(request, Operation.READ, body.group_id):
         return {"throttle_time": 0, **error_response(GROUP_DENIED)}
-    owned: dict[uuid.UUID, list[int]] | None = None
-    if body.topic_partitions is not None:
-        owned = {}
-        for topic in body.topic_partitions:
-            owned.setdefault(topic.topic_id or NO_TOPIC, []).extend(topic.partitions)
-    heartbeat = HeartbeatRequest(
+
+    def beat(owned: dict[uuid.UUID, list[int]] | None) -> None:
+        heartbeat = _heartbeat(request, owned)
+
+        def ask(may_describe: bool) -> None:
+            if may_describe:
+                context.groups.consumer.heartbeat(heartbeat, partial(respond, request))
+            else:
+                respond(request, error_response(TOPIC_DENIED))
+
+        may_describe_all(request, context, body.subscribed_topic_names or (), ask)
+
+    read_body(request, context, partial(_owned, body), beat)
+    return None
+
+
+def _owned(body: ConsumerGroupHeartbeatRequest) -> dict[uuid.UUID, list[int]] | None:
+    if body.topic_partitions is None:
+        return None
+    owned: dict[uuid.UUID, list[int]] = {}
+    for topic in body.topic_partitions:
+        owned.setdefault(topic.topic_id or NO_TOPIC, []).extend(topic.partitions)
+    return owned
+
+
+def _heartbeat(
+    request: Request[ConsumerGroupHeartbeatRequest], owned: dict[uuid.UUID, list[int]] | None
+) -> HeartbeatRequest:
+    body, version = request.body, request.api_version
+    return HeartbeatRequest(
         group_id=body.group_id,
         member_id=body.member_id,
         member_epoch=body.member_epoch,
@@ -58,15 +83,6 @@ def handle(request: Request[ConsumerGroupHeartbeatRequest], context: UsesModernG
         needs_member_id=version >= 1,
         describes=describes(request),
     )
-
-    def ask(may_describe: bool) -> None:
-        if may_describe:
-            context.groups.consumer.heartbeat(heartbeat, partial(respond, request))
-        else:
-            respond(request, error_response(TOPIC_DENIED))
-
-    may_describe_all(request, context, body.subscribed_topic_names or (), ask)
-    return None
 
 
 def respond(request: Request[Any], response: dict[str, Any]) -> None:

@@ -29,7 +29,7 @@ class Server:
         request = SimpleNamespace(
             authorizer=None,
             api_key=api_key, api_version=version, client_id="w", client_host="127.0.0.1",
-            body=decode_request(api_key, version, data[12:]),
+            body=decode_request(api_key, version, data[12:]), body_size=len(data) - 12,
         )  # fmt: skip
         responses: list[Any] = []
         request.respond = responses.append

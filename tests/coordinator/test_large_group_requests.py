@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from datetime import timedelta
 from types import SimpleNamespace
@@ -9,11 +10,14 @@ from typing import Any
 
 import pytest
 
-from kafka_cy.api import join_group, leave_group, sync_group
+from kafka_cy.api import consumer_group_heartbeat_cold, join_group, leave_group, sync_group
 from kafka_cy.api.group_bodies import BODY_BYTES_FEW
 from kafka_cy.base.slices import Work
 from kafka_cy.coordinator.classic.limits import PROTOCOLS_MAX
+from kafka_cy.coordinator.consumer.requests import OWNED_AT_ONCE, HeartbeatRequest
 from kafka_cy.protocol.errors import ErrorCode
+
+from .consumer_fakes import ConsumerHarness, assigned
 
 
 class Counted(tuple[Any, ...]):
@@ -48,7 +52,7 @@ def rights(monkeypatch: pytest.MonkeyPatch) -> None:
     def may_group(request: Asked, operation: object, group_id: str) -> bool:
         return request.allowed
 
-    for module in (join_group, leave_group, sync_group):
+    for module in (consumer_group_heartbeat_cold, join_group, leave_group, sync_group):
         monkeypatch.setattr(module, "may_group", may_group)
 
 
@@ -92,7 +96,7 @@ class Groups:
     def __init__(self) -> None:
         self.tasks: list[Any] = []
         self.taken: list[Any] = []
-        self.classic = self
+        self.classic = self.consumer = self
 
     def in_slices(self, steps: Any, done: object) -> None:
         self.tasks.append(steps)
@@ -102,6 +106,12 @@ class Groups:
 
     def leave(self, group_id: str, members: Any, respond: object) -> None:
         self.taken.append(members)
+
+    def is_offered(self) -> bool:
+        return True
+
+    def heartbeat(self, request: Any, respond: object) -> None:
+        self.taken.append(request)
 
 
 def sync() -> tuple[Any, Counted]:
@@ -118,8 +128,21 @@ def leave() -> tuple[Any, Counted]:
     return Asked(5, group_id="g", members=members), members
 
 
-@pytest.mark.parametrize(("module", "make"), [(sync_group, sync), (leave_group, leave)])
-def test_a_large_body_is_read_on_another_thread(module: Any, make: Any) -> None:
+def beat() -> tuple[Any, Counted]:
+    rows = Counted(SimpleNamespace(topic_id=uuid.UUID(int=number), partitions=(0,)) for number in range(1000))
+    request: Any = Asked(
+        1, group_id="g", member_id="m", member_epoch=1, instance_id=None, rack_id=None, rebalance_timeout=timedelta(seconds=1),
+        subscribed_topic_names=None, subscribed_topic_regex=None, server_assignor=None, topic_partitions=rows,
+    )  # fmt: skip
+    request.authorizer = None
+    return request, rows
+
+
+LARGE = [(sync_group, sync, "assignments"), (leave_group, leave, None), (consumer_group_heartbeat_cold, beat, "owned")]
+
+
+@pytest.mark.parametrize(("module", "make", "field"), LARGE)
+def test_a_large_body_is_read_on_another_thread(module: Any, make: Any, field: str | None) -> None:
     request, elements = make()
     groups = Groups()
     context = SimpleNamespace(groups=groups)
@@ -132,11 +155,24 @@ def test_a_large_body_is_read_on_another_thread(module: Any, make: Any) -> None:
     assert elements.looks == 1000
     assert next(steps, None) is None
     (taken,) = groups.taken
-    assert len(taken.assignments if module is sync_group else taken) == 1000
+    assert len(getattr(taken, field) if field else taken) == 1000
 
 
-@pytest.mark.parametrize(("module", "make"), [(sync_group, sync), (leave_group, leave)])
-def test_a_small_body_is_read_at_once(module: Any, make: Any) -> None:
+def beat() -> tuple[Any, Counted]:
+    rows = Counted(SimpleNamespace(topic_id=uuid.UUID(int=number), partitions=(0,)) for number in range(1000))
+    request: Any = Asked(
+        1, group_id="g", member_id="m", member_epoch=1, instance_id=None, rack_id=None, rebalance_timeout=timedelta(seconds=1),
+        subscribed_topic_names=None, subscribed_topic_regex=None, server_assignor=None, topic_partitions=rows,
+    )  # fmt: skip
+    request.authorizer = None
+    return request, rows
+
+
+LARGE = [(sync_group, sync, "assignments"), (leave_group, leave, None), (consumer_group_heartbeat_cold, beat, "owned")]
+
+
+@pytest.mark.parametrize(("module", "make", "field"), LARGE)
+def test_a_small_body_is_read_at_once(module: Any, make: Any, field: str | None) -> None:
     request, _ = make()
     request.body_size = BODY_BYTES_FEW
     groups = Groups()
@@ -152,3 +188,37 @@ def test_the_members_of_a_leave_without_the_right_are_not_copied() -> None:
     leave_group.handle(request, SimpleNamespace(groups=groups))  # type: ignore[arg-type]
     assert members.looks == 0 and not groups.taken
     assert [each["error_code"] for each in request.responses] == [ErrorCode.GROUP_AUTHORIZATION_FAILED]
+
+
+# -- what a member of a consumer group says that it has --
+
+
+@pytest.mark.parametrize("instance_id", [None, "i"])
+def test_many_partitions_with_the_previous_epoch_are_compared_on_another_thread(instance_id: str | None) -> None:
+    """The last response was lost; the partitions are those of one topic."""
+    harness = ConsumerHarness(group_consumer_assignment_interval_ms=0)
+    first = harness.join_consumer("g", "a", instance_id=instance_id)
+    harness.join_consumer("g", "b")
+    member = harness.consumer_group("g").members["a"]
+    kept = assigned(harness.beat("g", "a", member.member_epoch, instance_id=instance_id, owned=assigned(first)))
+    assert kept
+    harness.beat("g", "a", member.member_epoch, instance_id=instance_id, owned=kept)
+    member = harness.consumer_group("g").members["a"]
+    assert member.previous_member_epoch == first["member_epoch"] < member.member_epoch
+    ((topic_id, partitions),) = kept.items()
+    owned = {topic_id: Counted([partitions[0]] * (OWNED_AT_ONCE + 1))}
+    harness.loop.threads = []
+    responses: list[dict[str, Any]] = []
+    harness.coordinator.consumer.heartbeat(
+        HeartbeatRequest("g", "a", first["member_epoch"], instance_id, owned=owned, client_id="k848", client_host="/127.0.0.1"),
+        responses.append,
+    )
+    looks = 0
+    while harness.loop.threads:
+        assert owned[topic_id].looks == looks, "the loop looked"
+        work, done = harness.loop.threads.pop(0)
+        work()
+        looks = owned[topic_id].looks
+        done()
+    assert looks > OWNED_AT_ONCE
+    assert [each["error_code"] for each in responses] == [ErrorCode.NONE]

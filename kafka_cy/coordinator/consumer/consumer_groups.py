@@ -86,8 +86,11 @@ class ConsumerGroups(ModernGroups):
         self._beat(request, self.heartbeats.steps, error_response, respond)
 
     def _is_long(self, request: Any) -> bool:
-        """Also if it makes a consumer group of a classic one with more than a few members, or topics."""
-        return super()._is_long(request) or (request.member_epoch == 0 and self._converts_many(request.group_id))
+        """Also if the member says that it has many partitions, or if it makes a consumer group of a classic one with more than a
+        few members, or topics."""
+        if super()._is_long(request):
+            return True
+        return self._converts_many(request.group_id) if request.member_epoch == 0 else request.owns_many
 
     def _converts_many(self, group_id: str) -> bool:
         _, shard = self.runtime.shard_of(group_id)

@@ -64,7 +64,7 @@ class ConsumerGroupHeartbeat:
         group, upgrade = yield from self._find_group(classic, request, records)
         self._check_size(group, request.member_id)
         member_id = request.member_id or _new_member_id()
-        old = self._find_member(group, request, member_id, records)
+        old = yield from self._find_member(group, request, member_id, records)
         details = yield from in_work(partial(_details, old, request))
         new = old._replace(details=details)
         change = MemberChange(self.context, group, old, new, records)
@@ -140,15 +140,15 @@ class ConsumerGroupHeartbeat:
 
     def _find_member(
         self, group: ConsumerGroup, request: HeartbeatRequest, member_id: str, records: list[Record]
-    ) -> ConsumerMember:
+    ) -> Generator[object, None, ConsumerMember]:
         joins, instance_id = request.member_epoch == 0, request.instance_id
         if instance_id is None:
             member = group.members.get(member_id, ConsumerMember(member_id)) if joins else find_member(group, member_id)
-            check_epoch(member, request.member_epoch, request.owned)
+            yield from in_work(partial(check_epoch, member, request.member_epoch, request.owned))
             return member
         if not joins:
             member = find_static_member(group, member_id, instance_id)
-            check_epoch(member, request.member_epoch, request.owned)
+            yield from in_work(partial(check_epoch, member, request.member_epoch, request.owned))
             return member
         static = group.find_static(instance_id)
         if static is None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from kafka_cy.coordinator.consumer.member import LEAVE_EPOCH, LEAVE_STATIC_EPOCH
 from kafka_cy.coordinator.consumer.reconciliation import Owned
 from kafka_cy.coordinator.modern.errors import GroupError
 from kafka_cy.protocol.errors import ErrorCode
+
+OWNED_AT_ONCE: Final = 2000  # topics and partitions that are compared with those of the member, in less than half a millisecond
 
 
 class HeartbeatRequest(NamedTuple):
@@ -34,6 +36,16 @@ class HeartbeatRequest(NamedTuple):
         """Whether the member says everything again, as it does after an error."""
         subscribes = self.topic_names is not None or self.topic_regex is not None
         return self.rebalance_timeout_ms != -1 and subscribes and self.owned is not None
+
+    @property
+    def owns_many(self) -> bool:
+        """Whether the member says that it has more than OWNED_AT_ONCE topics and partitions. It counts no further."""
+        left = OWNED_AT_ONCE
+        for partitions in (self.owned or {}).values():
+            left -= 1 + len(partitions)
+            if left < 0:
+                return True
+        return False
 
     @property
     def says_nothing(self) -> bool:
