@@ -3,6 +3,8 @@ from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memset
 
+import os
+
 from kafka_cy.base.atomics cimport atomic_add_i32, atomic_load_i32, atomic_load_pointer, atomic_store_i32, atomic_sub_i32
 from kafka_cy.base.clock cimport wall_clock_ms
 from kafka_cy.base.posix cimport (
@@ -22,9 +24,13 @@ from kafka_cy.storage.partition cimport (
 )
 from kafka_cy.storage.storage_error cimport STORAGE_DELETED, STORAGE_IO_ERROR, STORAGE_NO_MEMORY, STORAGE_OFFLINE, STORAGE_OK
 
+from kafka_cy.storage.log_failure import STORAGE_ERROR_NAMES
+
 cdef enum:
     THREADS_MAX = 64
     BACKOFF_MIN_MS = 10
+    BACKOFF_MAX_MS = 86_400_000
+    FAILED_BACKOFFS = 4         # for which a log waits after a failed round, while the other logs have their turns
 
 # One thread. The statistics of its last round are guarded by the pool's control.mutex.
 cdef struct CleanerThread:
@@ -32,15 +38,22 @@ cdef struct CleanerThread:
     pthread_t thread
     RoundStats last
 
+# One log to choose from, and how its last round ended.
+cdef struct Candidate:
+    Partition* partition        # holds a reference
+    int32_t error               # StorageError of its last round, if that lacked space or memory; 0 none
+    int32_t error_number
+    int64_t failed_ms           # monotonic: the end of that round
+
 # Purpose: the threads and the logs they choose from.
 # Lifetime: that of the LogCleaner, which ends the threads first.
 # Locks: control.mutex guards the list and the statistics. It is held for nanoseconds; no other lock is taken under
 #   it.
 cdef struct CleanerPool:
     CleanerControl control
-    Partition** partitions      # holds references
-    int32_t partitions_count
-    int32_t partitions_capacity
+    Candidate* candidates
+    int32_t candidates_count
+    int32_t candidates_capacity
     CleanerThread threads[THREADS_MAX]
     int32_t threads_running
     int32_t changes             # (a) rounds that ended with something to report or checkpoint
@@ -56,14 +69,21 @@ cdef struct Choice:
     Cleanable cleanable
 
 
-cdef int copy_partitions(CleanerPool* pool, Partition*** copy, int32_t* count) noexcept nogil:
+cdef int64_t backoff_of(CleanerPool* pool) noexcept nogil:
+    """In ms. With the mutex."""
+    return max(pool.control.config.backoff_ms, BACKOFF_MIN_MS)
+
+
+cdef int copy_candidates(CleanerPool* pool, Candidate** copy, int32_t* count, int64_t* backoff_ms) noexcept nogil:
     cdef int32_t i
     pthread_mutex_lock(&pool.control.mutex)
-    count[0] = pool.partitions_count
-    copy[0] = <Partition**>malloc(<size_t>(count[0] + 1) * sizeof(Partition*))
+    backoff_ms[0] = backoff_of(pool)
+    count[0] = pool.candidates_count
+    copy[0] = <Candidate*>malloc(<size_t>(count[0] + 1) * sizeof(Candidate))
     if copy[0] != NULL:
         for i in range(count[0]):
-            copy[0][i] = partition_acquire(pool.partitions[i])
+            copy[0][i] = pool.candidates[i]
+            partition_acquire(copy[0][i].partition)
     pthread_mutex_unlock(&pool.control.mutex)
     return STORAGE_OK if copy[0] != NULL else STORAGE_NO_MEMORY
 
@@ -75,7 +95,16 @@ cdef bint may_be_cleaned(Partition* partition, Log* log) noexcept nogil:
             and not atomic_load_i32(&log.cleaning) and not atomic_load_i32(&log.cleaning_held))
 
 
-cdef void consider(Partition* partition, int64_t now_ms, Choice* best, double* max_ratio, int64_t* max_overdue_ms) noexcept nogil:
+cdef bint is_compacted_still(Partition* partition) noexcept nogil:
+    return log_config(<Log*>atomic_load_pointer(<void**>&partition.log)).cleanup_compact
+
+
+cdef void consider(
+    const Candidate* candidate, int64_t now_ms, int64_t failed_before_ms, Choice* best, double* max_ratio,
+    int64_t* max_overdue_ms,
+) noexcept nogil:
+    """A log whose round failed later than `failed_before_ms` counts in the statistics, but is not chosen."""
+    cdef Partition* partition = candidate.partition
     cdef Log* log = <Log*>atomic_load_pointer(<void**>&partition.log)
     cdef Cleanable found
     cdef double ratio
@@ -88,6 +117,8 @@ cdef void consider(Partition* partition, int64_t now_ms, Choice* best, double* m
         return
     ratio = <double>found.dirty_bytes / (found.clean_bytes + found.dirty_bytes)
     max_ratio[0] = max(max_ratio[0], ratio)
+    if candidate.error and candidate.failed_ms > failed_before_ms:
+        return
     if ratio > log_config(log).cleanable_dirty_ratio_min or (found.overdue_ms > 0 and found.dirty_bytes > 0):
         if best.partition == NULL or ratio > best.ratio:
             best.partition = partition
@@ -98,22 +129,25 @@ cdef void consider(Partition* partition, int64_t now_ms, Choice* best, double* m
 
 cdef bint choose(CleanerPool* pool, int64_t now_ms, Choice* best) noexcept nogil:
     """True when `best` should be cleaned and no other thread is cleaning it."""
-    cdef Partition** partitions = NULL
+    cdef Candidate* candidates = NULL
     cdef int32_t count = 0
     cdef int32_t i
     cdef double max_ratio = 0
     cdef int64_t max_overdue_ms = 0
+    cdef int64_t backoff_ms = 0
+    cdef int64_t failed_before_ms
     memset(best, 0, sizeof(Choice))
-    if copy_partitions(pool, &partitions, &count) != STORAGE_OK:
+    if copy_candidates(pool, &candidates, &count, &backoff_ms) != STORAGE_OK:
         return False
+    failed_before_ms = monotonic_ms() - FAILED_BACKOFFS * min(backoff_ms, BACKOFF_MAX_MS)
     for i in range(count):
         if not atomic_load_i32(&pool.control.stopping):
-            consider(partitions[i], now_ms, best, &max_ratio, &max_overdue_ms)
+            consider(&candidates[i], now_ms, failed_before_ms, best, &max_ratio, &max_overdue_ms)
     if best.partition != NULL:
         partition_acquire(best.partition)
     for i in range(count):
-        partition_release(partitions[i])
-    free(partitions)
+        partition_release(candidates[i].partition)
+    free(candidates)
     pthread_mutex_lock(&pool.control.mutex)
     pool.max_dirty_ratio = max_ratio
     pool.max_overdue_ms = max_overdue_ms
@@ -137,6 +171,20 @@ cdef bint passes(int error, int failed_errno) noexcept nogil:
         failed_errno == ENOSPC or failed_errno == EDQUOT or failed_errno == EMFILE or failed_errno == ENFILE)
 
 
+cdef void note_end(CleanerPool* pool, Partition* partition, int error, int failed_errno) noexcept nogil:
+    """After a round that lacked a resource, its log waits for a while: smaller logs, whose cleaning may free the space, get
+    their turns."""
+    cdef int32_t i
+    cdef bint lacked = error == STORAGE_NO_MEMORY or error == STORAGE_IO_ERROR
+    pthread_mutex_lock(&pool.control.mutex)
+    i = find_candidate(pool, partition)
+    if i >= 0:
+        pool.candidates[i].error = error if lacked else STORAGE_OK
+        pool.candidates[i].error_number = failed_errno if lacked else 0
+        pool.candidates[i].failed_ms = monotonic_ms()
+    pthread_mutex_unlock(&pool.control.mutex)
+
+
 cdef bint clean_dirtiest(CleanerThread* thread) noexcept nogil:
     """True when a round succeeded, so more work may be ready at once."""
     cdef CleanerPool* pool = thread.pool
@@ -152,7 +200,9 @@ cdef bint clean_dirtiest(CleanerThread* thread) noexcept nogil:
         pthread_mutex_lock(&pool.control.mutex)
         thread.last = stats
         pthread_mutex_unlock(&pool.control.mutex)
-    elif not passes(error, failed_errno):
+    if error == STORAGE_OK or passes(error, failed_errno):
+        note_end(pool, best.partition, error, failed_errno)
+    else:
         atomic_store_i32(&best.log.uncleanable_errno, failed_errno)
         atomic_store_i32(&best.log.uncleanable, error)
     atomic_sub_i32(&best.log.cleaning, 1)
@@ -169,7 +219,7 @@ cdef void* work(void* context) noexcept nogil:
     while not atomic_load_i32(&control.stopping):
         if not clean_dirtiest(thread):
             pthread_mutex_lock(&control.mutex)
-            backoff_ms = max(control.config.backoff_ms, BACKOFF_MIN_MS)
+            backoff_ms = backoff_of(thread.pool)
             pthread_mutex_unlock(&control.mutex)
             control_wait(control, backoff_ms)
     return NULL
@@ -197,41 +247,42 @@ cdef void stop_threads(CleanerPool* pool) noexcept nogil:
     pool.threads_running = 0
 
 
-cdef int32_t find_partition(CleanerPool* pool, Partition* partition) noexcept nogil:
+cdef int32_t find_candidate(CleanerPool* pool, Partition* partition) noexcept nogil:
     cdef int32_t i
-    for i in range(pool.partitions_count):
-        if pool.partitions[i] == partition:
+    for i in range(pool.candidates_count):
+        if pool.candidates[i].partition == partition:
             return i
     return -1
 
 
-cdef int add_partition(CleanerPool* pool, Partition* partition) noexcept nogil:
-    cdef Partition** grown
+cdef int add_candidate(CleanerPool* pool, Partition* partition) noexcept nogil:
+    cdef Candidate* grown
     cdef int32_t wanted
     cdef int failed = 0
     pthread_mutex_lock(&pool.control.mutex)
-    if find_partition(pool, partition) < 0:
-        if pool.partitions_count == pool.partitions_capacity:
-            wanted = pool.partitions_capacity * 2 if pool.partitions_capacity else 64
-            grown = <Partition**>realloc(pool.partitions, <size_t>wanted * sizeof(Partition*))
+    if find_candidate(pool, partition) < 0:
+        if pool.candidates_count == pool.candidates_capacity:
+            wanted = pool.candidates_capacity * 2 if pool.candidates_capacity else 64
+            grown = <Candidate*>realloc(pool.candidates, <size_t>wanted * sizeof(Candidate))
             failed = -1 if grown == NULL else 0
             if not failed:
-                pool.partitions = grown
-                pool.partitions_capacity = wanted
+                pool.candidates = grown
+                pool.candidates_capacity = wanted
         if not failed:
-            pool.partitions[pool.partitions_count] = partition_acquire(partition)
-            pool.partitions_count += 1
+            memset(&pool.candidates[pool.candidates_count], 0, sizeof(Candidate))
+            pool.candidates[pool.candidates_count].partition = partition_acquire(partition)
+            pool.candidates_count += 1
     pthread_mutex_unlock(&pool.control.mutex)
     return failed
 
 
-cdef void remove_partition(CleanerPool* pool, Partition* partition) noexcept nogil:
+cdef void remove_candidate(CleanerPool* pool, Partition* partition) noexcept nogil:
     cdef int32_t i
     pthread_mutex_lock(&pool.control.mutex)
-    i = find_partition(pool, partition)
+    i = find_candidate(pool, partition)
     if i >= 0:
-        pool.partitions_count -= 1
-        pool.partitions[i] = pool.partitions[pool.partitions_count]
+        pool.candidates_count -= 1
+        pool.candidates[i] = pool.candidates[pool.candidates_count]
     pthread_mutex_unlock(&pool.control.mutex)
     if i >= 0:
         partition_release(partition)
@@ -261,7 +312,7 @@ cdef void read_stats(CleanerPool* pool, PoolStats* stats) noexcept nogil:
     stats.max_dirty_ratio = pool.max_dirty_ratio
     stats.max_overdue_ms = pool.max_overdue_ms
     stats.last_run_ms = pool.last_run_ms
-    if pool.partitions_count > 0 and not atomic_load_i32(&pool.control.stopping):
+    if pool.candidates_count > 0 and not atomic_load_i32(&pool.control.stopping):
         stats.dead_threads = max(min(pool.control.config.threads, THREADS_MAX) - pool.threads_running, 0)
     pthread_mutex_unlock(&pool.control.mutex)
 
@@ -288,9 +339,9 @@ cdef class LogCleaner:
             return
         with nogil:
             stop_threads(self.pool)
-            for i in range(self.pool.partitions_count):
-                partition_release(self.pool.partitions[i])
-        free(self.pool.partitions)
+            for i in range(self.pool.candidates_count):
+                partition_release(self.pool.candidates[i].partition)
+        free(self.pool.candidates)
         control_destroy(&self.pool.control)
         free(self.pool)
 
@@ -311,7 +362,7 @@ cdef class LogCleaner:
         """Apply changed settings. If the number of threads changes, rounds in progress restart."""
         cdef int32_t threads = self.pool.control.config.threads
         self._take(config)
-        if self.pool.partitions_count == 0:
+        if self.pool.candidates_count == 0:
             return
         with nogil:
             if self.pool.control.config.threads != threads:
@@ -324,7 +375,7 @@ cdef class LogCleaner:
         """Clean this partition whenever its topic is compacted. Adding it again has no effect."""
         cdef int failed
         with nogil:
-            failed = add_partition(self.pool, partition.partition)
+            failed = add_candidate(self.pool, partition.partition)
             if not failed:
                 start_threads(self.pool)
         if failed:
@@ -333,7 +384,7 @@ cdef class LogCleaner:
     def remove(self, HostedPartition partition not None):
         """Stop cleaning this partition. A running round ends by itself when the log is closed."""
         with nogil:
-            remove_partition(self.pool, partition.partition)
+            remove_candidate(self.pool, partition.partition)
 
     def stop(self):
         """End the threads. Rounds in progress are abandoned."""
@@ -344,6 +395,36 @@ cdef class LogCleaner:
     def changes(self):
         """Count of rounds, for callers that report or checkpoint results."""
         return atomic_load_i32(&self.pool.changes)
+
+    def failing(self, hosted):
+        """[(partition, why)] of those `hosted` whose last round lacked space, memory or a file descriptor: it is repeated."""
+        cdef Candidate* candidates = NULL
+        cdef int32_t count = 0
+        cdef int32_t i
+        cdef int64_t backoff_ms
+        cdef int error
+        cdef HostedPartition partition
+        cdef dict found = {}
+        with nogil:
+            error = copy_candidates(self.pool, &candidates, &count, &backoff_ms)
+        if error:
+            raise MemoryError
+        try:
+            for i in range(count):
+                if candidates[i].error and is_compacted_still(candidates[i].partition):
+                    number = candidates[i].error_number
+                    why = STORAGE_ERROR_NAMES[candidates[i].error] + (f" ({os.strerror(number)})" if number else "")
+                    found[<size_t>candidates[i].partition] = why
+        finally:
+            for i in range(count):
+                partition_release(candidates[i].partition)
+            free(candidates)
+        failed = []
+        if found:
+            for partition in hosted:
+                if <size_t>partition.partition in found:
+                    failed.append((partition, found[<size_t>partition.partition]))
+        return failed
 
     def stats(self):
         """Kafka's metrics of LogCleaner and LogCleanerManager, except those per log directory.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kafka_cy.storage.hosted_partition import HostedPartition
@@ -29,6 +29,7 @@ class CompactedLogs:
         self._rounds_seen = 0
         self._replacements: dict[Key, int] = {}  # as of the last look
         self._uncleanable: dict[Key, HostedPartition] = {}
+        self.failing: dict[Key, tuple[HostedPartition, str]] = {}  # why the last round failed; it is repeated
 
     @property
     def in_use(self) -> bool:
@@ -55,6 +56,7 @@ class CompactedLogs:
         if self._cleaner is not None:
             self._cleaner.remove(partition)
         self._uncleanable.pop((partition.topic, partition.index), None)
+        self.failing.pop((partition.topic, partition.index), None)
         self._replacements.pop((partition.topic, partition.index), None)
 
     def configure(self, config: dict[str, Any] | None) -> None:
@@ -64,8 +66,9 @@ class CompactedLogs:
             if self._cleaner is not None:
                 self._cleaner.configure(config)
 
-    def look_after(self, hosted: Iterable[HostedPartition]) -> tuple[list[HostedPartition], list[HostedPartition]]:
-        """After rounds: return the partitions with replaced segments, and those that turned out not to be cleanable."""
+    def look_after(self, hosted: Sequence[HostedPartition]) -> tuple[list[HostedPartition], list[HostedPartition]]:
+        """After rounds: return the partitions with replaced segments, and those that turned out not to be cleanable. `failing`
+        has those whose last round lacked space or memory."""
         assert self._cleaner is not None
         self._rounds_seen = self._cleaner.changes
         replaced, uncleanable = [], []
@@ -77,13 +80,14 @@ class CompactedLogs:
             if log.uncleanable and self._uncleanable.get(key) is not partition:
                 self._uncleanable[key] = partition
                 uncleanable.append(partition)
+        self.failing = {(each.topic, each.index): (each, why) for each, why in self._cleaner.failing(hosted)}
         return replaced, uncleanable
 
     def stats(self, hosted: Mapping[Key, HostedPartition], dir_of: Mapping[Key, str], dirs: Iterable[str]) -> dict[str, Any]:
         """The cleaner's metrics (LogCleaner.stats), plus the uncleanable part of each log directory.
 
-        uncleanable_partitions_count and uncleanable_bytes: {log directory: number}. Empty while nothing is
-        compacted.
+        uncleanable_partitions_count and uncleanable_bytes: {log directory: number}, with the failing logs. Empty while
+        nothing is compacted.
         """
         if self._cleaner is None:
             return {}
@@ -91,7 +95,8 @@ class CompactedLogs:
 
         counts = dict.fromkeys(dirs, 0)
         sizes = dict.fromkeys(dirs, 0)
-        for key, partition in list(self._uncleanable.items()):
+        failing = {key: partition for key, (partition, _) in self.failing.copy().items()}
+        for key, partition in {**failing, **self._uncleanable.copy()}.items():
             path = dir_of.get(key)
             if path in counts and hosted.get(key) is partition:
                 counts[path] += 1

@@ -51,6 +51,7 @@ class LogUpkeep:
         self._next_high_watermarks = float("inf")
         self._next_work = 0.0  # while a move copies: the work looks at all partitions, too much for each piece
         self._on_uncleanable = on_uncleanable
+        self._failing_told = float("-inf")
         self._reported: dict[str, tuple[str, float]] = {}  # by kind of work: its last error, and when it was logged
         self._recovered: list[HostedPartition] = []
         self._stopping = False
@@ -231,4 +232,15 @@ class LogUpkeep:
             hosted.remove_later(partition.log.directory, hosted.delete_delay_ms(partition.topic))
         for partition in uncleanable:
             hosted.tell(self._on_uncleanable, partition, partition.log.uncleanable)
+        self._tell_failing()
         hosted.write_cleaned_offsets()
+
+    def _tell_failing(self) -> None:
+        """Name one of the logs whose rounds lack space, memory or descriptors; at most once a minute."""
+        failing = list(self._hosted.compacted.failing.values())
+        now = time.monotonic()
+        if failing and now - self._failing_told >= SAME_ERROR_AGAIN_S:
+            self._failing_told = now
+            partition, why = failing[0]
+            text = "a log cannot be compacted now: it is tried again"
+            self._hosted.warn(text, topic=partition.topic, partition=partition.index, error=why, logs=len(failing))

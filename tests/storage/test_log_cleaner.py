@@ -169,6 +169,39 @@ def test_an_uncleanable_log_is_told_once_and_counted(tmp_path: Path, manager: Ca
     assert logs.cleaner_stats()["uncleanable_partitions_count"][str(tmp_path / "d1")] == 0
 
 
+def test_a_round_without_space_is_told_and_lets_others_have_their_turn(
+    tmp_path: Path, manager: Callable[..., LogManager]
+) -> None:
+    seldom = {**CLEANER, "log.cleaner.backoff.ms": 3_600_000}  # the threads look when they are woken
+    lines: list[tuple[str, dict[str, Any]]] = []
+    logs = manager(seldom, warn=lambda text, **details: lines.append((text, details)))
+    partitions = []
+    for topic in ("full", "small"):
+        partitions.append(logs.create(topic, 0, TOPIC_ID, {**COMPACT, "min.cleanable.dirty.ratio": 1.0}, str(tmp_path / "d1")))
+        partitions[-1].append(keyed(("kept", "x")))  # in the first segment, so that there is something to write
+        fill(partitions[-1])
+    full, small = partitions
+    (tmp_path / "d1" / "full-0" / f"{0:020d}.log.cleaned").symlink_to("/dev/full")
+    logs.set_config("full", COMPACT)
+
+    def woken(condition: Callable[[], bool], settings: dict[str, Any] = seldom) -> bool:
+        logs.configure_cleaner(settings)
+        return condition()
+
+    wait_until(lambda: woken(lambda: bool(lines)), "the word", 20)
+    told = {"topic": "full", "partition": 0, "error": "I/O error (No space left on device)", "logs": 1}
+    assert lines == [("a log cannot be compacted now: it is tried again", told)]
+    failing = "uncleanable_partitions_count"
+    assert logs.cleaner_stats()[failing] == {str(tmp_path / "d1"): 1, str(tmp_path / "d2"): 0}
+    logs.set_config("small", COMPACT)
+    wait_until(lambda: woken(compacted(small)), "the turn of the other log", 20)
+    assert full.log.cleaner_offset == -1
+    assert full.log.uncleanable == ""
+    wait_until(lambda: woken(compacted(full), CLEANER), "another try, after fewer milliseconds")
+    wait_until(lambda: logs.cleaner_stats()[failing][str(tmp_path / "d1")] == 0, "the word")
+    assert len(lines) == 1
+
+
 def test_a_throttled_round_gives_way_to_a_shutdown(tmp_path: Path, manager: Callable[..., LogManager]) -> None:
     logs = manager({**CLEANER, "log.cleaner.io.max.bytes.per.second": 100.0, "log.cleaner.io.buffer.size": 8192})
     partition = logs.create("t", 0, TOPIC_ID, COMPACT, str(tmp_path / "d1"))
