@@ -6,8 +6,8 @@ from libc.string cimport memset, strcmp, strlen
 
 from kafka_cy.base.atomics cimport atomic_load_i32
 from kafka_cy.base.posix cimport (
-    DIR, ENOENT, ENOMEM, O_RDONLY, PATH_BYTES_MAX, close, closedir, dirent, join_path, name_file, open_file, opendir, read_some,
-    readdir, rename_path, size_of_fd, unlink,
+    DIR, ENOENT, ENOMEM, O_RDONLY, PATH_BYTES_MAX, close, closedir, dirent, errno_set, join_path, name_file, open_file, opendir,
+    read_some, readdir, rename_path, size_of_fd, unlink,
 )
 from kafka_cy.records.batch cimport LOG_OVERHEAD
 from kafka_cy.records.wire cimport load_be32, load_be64
@@ -22,6 +22,16 @@ cdef DIR* open_folder(const char* directory, int* failed) noexcept nogil:
         folder = opendir(directory)
         failed[0] = errno if folder == NULL else 0
     return folder
+
+
+cdef dirent* next_entry(DIR* folder, int* failed) noexcept nogil:
+    """NULL at the end. Also with an errno in `failed`, which is left alone otherwise: the folder may have more files."""
+    cdef dirent* entry
+    errno_set(0)
+    entry = readdir(folder)
+    if entry == NULL and errno != 0:
+        failed[0] = errno
+    return entry
 
 
 cdef int listing_read(Listing* listing, const char* directory) noexcept nogil:
@@ -64,7 +74,7 @@ cdef int list_folder(
     memset(&listing.repairs, 0, sizeof(Repairs))
     if folder == NULL:
         return failed
-    entry = readdir(folder)
+    entry = next_entry(folder, &failed)
     while entry != NULL and not failed:
         if ends_with(entry.d_name, b".swap"):
             swaps[0] = True
@@ -72,11 +82,11 @@ cdef int list_folder(
             cleaned[0] = True
         else:
             failed = list_one(listing, directory, entry.d_name, removes_leftovers)
-        entry = readdir(folder)
+        entry = next_entry(folder, &failed)
     closedir(folder)
     if failed:
         listing_free(listing)
-        return ENOMEM
+        return failed
     sort_offsets(listing.segments, listing.segments_count)
     sort_offsets(listing.snapshots, listing.snapshots_count)
     sort_offsets(listing.transactions, listing.transactions_count)
@@ -134,12 +144,12 @@ cdef int list_one(Listing* listing, const char* directory, const char* name, bin
 
 
 cdef int push(int64_t** values, int32_t* count, int64_t value) noexcept nogil:
-    """Capacity is the next power of two."""
+    """0 or an errno. Capacity is the next power of two."""
     cdef int64_t* grown
     if count[0] & (count[0] - 1) == 0:
         grown = <int64_t*>realloc(values[0], <size_t>(2 * count[0] if count[0] else 1) * sizeof(int64_t))
         if grown == NULL:
-            return -1
+            return ENOMEM
         values[0] = grown
     values[0][count[0]] = value
     count[0] += 1
@@ -189,7 +199,7 @@ cdef int finish_swaps(const char* directory) noexcept nogil:
         folder = open_folder(directory, &failed) if not failed else NULL
         if folder == NULL:
             return failed
-        entry = readdir(folder)
+        entry = next_entry(folder, &failed)
         while entry != NULL and not failed:
             offset = offset_of_name(entry.d_name, b".log.swap")
             if ends_with(entry.d_name, b".swap") and strlen(entry.d_name) > 20 and strtoll(entry.d_name, NULL, 10) >= unfinished:
@@ -199,7 +209,7 @@ cdef int finish_swaps(const char* directory) noexcept nogil:
                 failed = delete_replaced(directory, offset, entry.d_name)
             elif ends_with(entry.d_name, b".swap") and ((step == 1 and offset >= 0) or step == 2):
                 failed = finish_swap(directory, entry.d_name)
-            entry = readdir(folder)
+            entry = next_entry(folder, &failed)
         closedir(folder)
     return failed
 
@@ -229,12 +239,12 @@ cdef int64_t cleaned_min(const char* directory, int* failed) noexcept nogil:
     cdef int64_t smallest = 0x7fffffffffffffff
     if folder == NULL:
         return smallest
-    entry = readdir(folder)
+    entry = next_entry(folder, failed)
     while entry != NULL:
         offset = offset_of_name(entry.d_name, b".log.cleaned")
         if 0 <= offset < smallest:
             smallest = offset
-        entry = readdir(folder)
+        entry = next_entry(folder, failed)
     closedir(folder)
     return smallest
 
@@ -276,13 +286,13 @@ cdef int unlink_chosen(const char* directory, NameChosen chosen, int64_t first, 
     cdef dirent* entry
     if folder == NULL:
         return failed
-    entry = readdir(folder)
+    entry = next_entry(folder, &failed)
     while entry != NULL:
         if chosen(entry.d_name, first, second):
             join_path(path, PATH_BYTES_MAX, directory, entry.d_name)
             if unlink(path) and errno != ENOENT:
                 failed = errno
-        entry = readdir(folder)
+        entry = next_entry(folder, &failed)
     closedir(folder)
     return failed
 

@@ -19,7 +19,7 @@ SOURCE = r"""
 #include <sys/types.h>
 #include <unistd.h>
 
-enum { PWRITE, PREAD, FDATASYNC, RENAME, OPENDIR, FSYNC, CALLS };
+enum { PWRITE, PREAD, FDATASYNC, RENAME, OPENDIR, FSYNC, READDIR, CALLS };
 static volatile int failing[CALLS], passed[CALLS];  /* errno per call, 0 none; how many calls come first */
 static volatile int hanging[CALLS], waiting[CALLS]; /* does it hang? how many calls wait */
 
@@ -101,6 +101,11 @@ DIR *opendir(const char *path) {
     REAL(opendir);
     return fails(OPENDIR) ? NULL : real(path);
 }
+struct dirent *readdir(DIR *folder) {
+    REAL(readdir);
+    return fails(READDIR) ? NULL : real(folder);
+}
+struct dirent64 *readdir64(DIR *folder) __attribute__((alias("readdir")));
 int fsync(int fd) {
     REAL(fsync);
     return fails(FSYNC) ? -1 : real(fd);
@@ -131,7 +136,7 @@ from tests.storage.batches import batch, base_offset, split
 
 class disk:
     library = ctypes.CDLL(None)
-    calls = {"pwrite": 0, "pread": 1, "fdatasync": 2, "rename": 3, "opendir": 4, "fsync": 5}
+    calls = {"pwrite": 0, "pread": 1, "fdatasync": 2, "rename": 3, "opendir": 4, "fsync": 5, "readdir": 6}
 
     @classmethod
     def fail(cls, call, error_number, after=0):

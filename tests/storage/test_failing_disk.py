@@ -227,6 +227,37 @@ print(stops > 3)
     assert set(words[:-1]) == {"refused"}
 
 
+def test_a_folder_that_cannot_be_listed_to_its_end_is_not_opened(tmp_path: Path) -> None:
+    """An error is not the end of the folder: the log would lack its later segments. A cleaner's swap is unfinished, too."""
+    code = f"""
+import shutil
+config = {{"segment.bytes": 1000, "index.interval.bytes": 1}}
+log = PartitionLog(folder, config, clean=True)
+for _ in range(22):
+    log.append(batch(1, size=200))
+log.close()
+first = folder + "/" + "0" * 20 + ".log"
+cleaned = shutil.copy(first, folder + "-cleaned")
+for after in range(1000):
+    shutil.copy(cleaned, first + ".swap")
+    open(folder + "/0" + "9" * 19 + ".log.cleaned", "w").close()
+    disk.fail("readdir", {EIO}, after)
+    try:
+        log = PartitionLog(folder, config, recovery_point=0)
+    except StorageFailure as failure:
+        disk.heal()
+        print("failed", failure.error_number)
+        continue
+    disk.heal()
+    print(numbers(log) == list(range(22)))
+    break
+"""
+    words = run_with_failing_disk(tmp_path, code)
+    failures = len(words) // 2
+    assert failures > 40, "in each of the passes"
+    assert words == [*["failed", EIO] * failures, "True"]
+
+
 @pytest.mark.parametrize("error", [EMFILE, EIO])
 @pytest.mark.parametrize("cut", ["truncate_to(7)", "truncate_fully(500)"])
 def test_a_cut_that_fails_half_way_takes_the_log_offline(tmp_path: Path, error: str, cut: str) -> None:
