@@ -15,6 +15,8 @@ from kafka_cy.storage.log_moves import LogMoves
 from kafka_cy.storage.removals import remove
 
 FAILURES_CHECK_S = 0.25  # compares one integer
+PAUSE_MIN_S = 0.02  # whatever flush.ms is, and other intervals: each turn looks at all partitions
+PAUSE_OF_FLUSH_TIME = 9  # the pause is so many times the CPU time of the last look at flush.ms: a tenth of a core at most
 PAUSE_MAX_S = 10.0
 SAME_ERROR_AGAIN_S = 60.0
 ROLL_RECOVERED_BYTES = 1 << 20  # smaller segments are recovered again: rolling them would create many small files
@@ -51,6 +53,7 @@ class LogUpkeep:
         self._next_high_watermarks = float("inf")
         self._next_work = 0.0  # while a move copies: the work looks at all partitions, too much for each piece
         self._on_uncleanable = on_uncleanable
+        self._pause_min_s = PAUSE_MIN_S
         self._failing_told = float("-inf")
         self._reported: dict[str, tuple[str, float]] = {}  # by kind of work: its last error, and when it was logged
         self._recovered: list[HostedPartition] = []
@@ -150,7 +153,8 @@ class LogUpkeep:
             self._next_retention, self._next_producers_check, self._next_checkpoint, self._next_high_watermarks,
             self._hosted.next_removal,
         )  # fmt: skip
-        return max(0.0, min(due - time.monotonic(), self._hosted.shortest_flush_ms() / 2000, PAUSE_MAX_S))
+        wanted = min(due - time.monotonic(), self._hosted.shortest_flush_ms() / 2000)
+        return min(max(wanted, self._pause_min_s), PAUSE_MAX_S)
 
     def _roll_recovered(self) -> None:
         """Recovery reads the segment with the recovery point from its beginning, so a large one is closed once."""
@@ -165,6 +169,7 @@ class LogUpkeep:
                     continue  # check_directories() takes its directory offline
 
     def _flush_by_time(self) -> None:
+        begun = time.thread_time()
         now_ms = int(time.time() * 1000)
         for partition in self._hosted.working():
             flush_ms = int(self._hosted.config_of(partition.topic).get("flush.ms", 1 << 62))
@@ -174,6 +179,7 @@ class LogUpkeep:
                     log.flush()
                 except StorageFailure:
                     continue  # check_directories() takes its directory offline
+        self._pause_min_s = max(PAUSE_MIN_S, PAUSE_OF_FLUSH_TIME * (time.thread_time() - begun))
 
     def apply_retention(self, now_ms: int | None = None) -> int:
         """Retire old segments of every partition. Returns the number of retired segments."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from kafka_cy.storage import checkpoints
 from kafka_cy.storage.hosted_logs import HostedLogs
 from kafka_cy.storage.hosted_partition import HostedPartition
 from kafka_cy.storage.log_manager import LogManager
-from kafka_cy.storage.log_upkeep import LogUpkeep
+from kafka_cy.storage.log_upkeep import PAUSE_MAX_S, PAUSE_MIN_S, PAUSE_OF_FLUSH_TIME, LogUpkeep
 from tests.no_threads import forbid_threads
 from tests.storage.batches import batch
 from tests.storage.copies import copy_unless_renamed
@@ -63,6 +64,28 @@ def test_a_failed_flush_holds_up_nobody(tmp_path: Path) -> None:
     failing.log.abandon()
     alive.append(batch())
     wait_until(lambda: alive.log.recovery_point == 1, "flush.ms")
+    logs.shutdown()
+
+
+@pytest.mark.parametrize("flush_ms", [0, 1])
+def test_a_low_flush_ms_of_an_idle_topic_keeps_no_core_busy(
+    flush_ms: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each turn looks at all partitions."""
+    logs = manager(tmp_path, [], **{"flush.ms": 1 << 62})
+    logs.start()
+    logs.create("idle", 0, TOPIC_ID)
+    upkeep = logs._upkeep
+    upkeep.stop()  # its thread; the test takes the turns
+    upkeep._next_retention = upkeep._next_producers_check = upkeep._next_checkpoint = float("inf")
+    assert upkeep._pause_s() == PAUSE_MAX_S
+    logs.set_config("idle", {"flush.ms": flush_ms})
+    upkeep._flush_by_time()
+    assert upkeep._pause_s() >= PAUSE_MIN_S
+    times = iter([5.0, 5.25])
+    monkeypatch.setattr(time, "thread_time", lambda: next(times))
+    upkeep._flush_by_time()
+    assert upkeep._pause_s() == 0.25 * PAUSE_OF_FLUSH_TIME
     logs.shutdown()
 
 
