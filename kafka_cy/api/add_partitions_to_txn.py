@@ -20,6 +20,7 @@ from kafka_cy.api.authorization import (
     may_cluster,
     may_transactional_id,
 )
+from kafka_cy.api.offset_commit_cold import ANSWERED_AT_ONCE_MAX, answer
 from kafka_cy.api.registry import handler
 from kafka_cy.api.topic_rights import with_denied_topics
 from kafka_cy.authorizer.acls import Operation
@@ -53,6 +54,9 @@ class Wanted(NamedTuple):
 def handle(request: Request[AddPartitionsToTxnRequest], context: ChangesTransactions) -> None:
     """Add or verify the partitions of each transaction, and respond when all are stored."""
     version = request.api_version
+    if version >= VERSION_OF_BROKERS and not may_cluster(request, Operation.CLUSTER_ACTION):
+        request.respond({"throttle_time": 0, "error_code": int(CLUSTER_DENIED), "results_by_transaction": []})
+        return
     wanted = _wanted(request)
     found: dict[int, Errors] = {}
 
@@ -67,16 +71,35 @@ def handle(request: Request[AddPartitionsToTxnRequest], context: ChangesTransact
     def failed(place: int) -> None:
         added(place, dict.fromkeys(_partitions(wanted[place]), ErrorCode.UNKNOWN_SERVER_ERROR))
 
-    if version >= VERSION_OF_BROKERS and not may_cluster(request, Operation.CLUSTER_ACTION):
-        request.respond({"throttle_time": 0, "error_code": int(CLUSTER_DENIED), "results_by_transaction": []})
-        return
-    if sum([max(1, len(topic.partitions)) for each in wanted for topic in each.topics]) > PARTITIONS_MAX:
-        refused = partial(_response, wanted, None, version)
-        request.respond_long(lambda ready: ready(refused))
+    refused = _refused(request, wanted)
+    if refused:
+        refusal = partial(_response, wanted, refused, version)
+        answer(request, refusal, is_long=_has_more_than(ANSWERED_AT_ONCE_MAX, wanted))
     elif not wanted:
         request.respond(_response(wanted, found, version))
     else:
         context.transactions.runtime.for_each(range(len(wanted)), add, failed)
+
+
+def _refused(request: Request[AddPartitionsToTxnRequest], wanted: list[Wanted]) -> ErrorCode:
+    """The error of all partitions, or NONE. The right is asked for first; a broker has checked its client."""
+    if request.api_version < VERSION_OF_BROKERS:
+        transactional_id = wanted[0].transactional_id
+        if not may_transactional_id(request, Operation.WRITE, transactional_id):
+            return TRANSACTIONAL_ID_DENIED
+    return ErrorCode.POLICY_VIOLATION if _has_more_than(PARTITIONS_MAX, wanted) else ErrorCode.NONE
+
+
+def _has_more_than(few: int, wanted: list[Wanted]) -> bool:
+    """Whether there are more than `few` partitions; a topic without partitions counts as one. It counts no further."""
+    for each in wanted:
+        if len(each.topics) > few:
+            return True
+        for topic in each.topics:
+            few -= len(topic.partitions) or 1
+            if few < 0:
+                return True
+    return False
 
 
 def _wanted(request: Request[AddPartitionsToTxnRequest]) -> list[Wanted]:
@@ -94,11 +117,7 @@ def _add(
     request: Request[Any], context: ChangesTransactions, wanted: Wanted, respond: Callable[[Errors], object]
 ) -> None:
     version, partitions = request.api_version, _partitions(wanted)
-    is_client = version < VERSION_OF_BROKERS  # a broker has checked its client
-    if is_client and not may_transactional_id(request, Operation.WRITE, wanted.transactional_id):
-        respond(dict.fromkeys(partitions, TRANSACTIONAL_ID_DENIED))
-        return
-
+    is_client = version < VERSION_OF_BROKERS
     # As in Kafka, also without an authorizer, no client writes to internal topics in a transaction.
     named = dict.fromkeys([topic.name for topic in wanted.topics]) if is_client else {}
     internal = named.keys() & INTERNAL_TOPICS
@@ -149,9 +168,9 @@ def _unknown(context: ChangesTransactions, wanted: Wanted) -> dict[Partition, Er
     return found
 
 
-def _response(wanted: list[Wanted], found: Mapping[int, Errors] | None, version: int) -> dict[str, Any]:
-    """`found` None: the request has too many partitions."""
-    results = [_topics(each, found[place] if found is not None else None) for place, each in enumerate(wanted)]
+def _response(wanted: list[Wanted], found: Mapping[int, Errors] | ErrorCode, version: int) -> dict[str, Any]:
+    """`found`: the errors of each transaction, by its place, or the error of all partitions."""
+    results = [_topics(each, found if isinstance(found, ErrorCode) else found[place]) for place, each in enumerate(wanted)]
     if version < VERSION_OF_BROKERS:
         return {"throttle_time": 0, "results_by_topic_v3_and_below": results[0]}
     by_transaction = [
@@ -161,13 +180,11 @@ def _response(wanted: list[Wanted], found: Mapping[int, Errors] | None, version:
     return {"throttle_time": 0, "error_code": 0, "results_by_transaction": by_transaction}
 
 
-def _topics(wanted: Wanted, errors: Errors | None) -> list[dict[str, Any]]:
-    """`errors` None: all partitions get POLICY_VIOLATION."""
-    refused = ErrorCode.POLICY_VIOLATION if errors is None else None
+def _topics(wanted: Wanted, errors: Errors | ErrorCode) -> list[dict[str, Any]]:
     results = []
     for topic in wanted.topics:
         name = topic.name
-        codes = [errors[name, index] if errors is not None else refused for index in topic.partitions]
+        codes = [errors if isinstance(errors, ErrorCode) else errors[name, index] for index in topic.partitions]
         by_partition = [
             {"partition_index": index, "partition_error_code": code} for index, code in zip(topic.partitions, codes, strict=True)
         ]

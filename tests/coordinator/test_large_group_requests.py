@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from kafka_cy.api import consumer_group_heartbeat_cold, join_group, leave_group, sync_group
+from kafka_cy.api import add_partitions_to_txn, consumer_group_heartbeat_cold, join_group, leave_group, sync_group
 from kafka_cy.api.group_bodies import BODY_BYTES_FEW
 from kafka_cy.base.slices import Work
 from kafka_cy.coordinator.classic.limits import PROTOCOLS_MAX
 from kafka_cy.coordinator.consumer.requests import OWNED_AT_ONCE, HeartbeatRequest
+from kafka_cy.coordinator.transactions.limits import PARTITIONS_MAX
 from kafka_cy.protocol.errors import ErrorCode
 
 from .consumer_fakes import ConsumerHarness, assigned
@@ -222,3 +223,35 @@ def test_many_partitions_with_the_previous_epoch_are_compared_on_another_thread(
         done()
     assert looks > OWNED_AT_ONCE
     assert [each["error_code"] for each in responses] == [ErrorCode.NONE]
+
+
+# -- AddPartitionsToTxn --
+
+
+@pytest.mark.parametrize(
+    ("count", "allowed", "error"),
+    [
+        (PARTITIONS_MAX + 1, True, ErrorCode.POLICY_VIOLATION),
+        (PARTITIONS_MAX + 1, False, ErrorCode.TRANSACTIONAL_ID_AUTHORIZATION_FAILED),
+        (PARTITIONS_MAX, False, ErrorCode.TRANSACTIONAL_ID_AUTHORIZATION_FAILED),
+    ],
+)
+def test_the_loop_does_not_look_at_what_is_not_added_to_a_transaction(
+    monkeypatch: pytest.MonkeyPatch, count: int, allowed: bool, error: ErrorCode
+) -> None:
+    monkeypatch.setattr(add_partitions_to_txn, "may_transactional_id", lambda request, operation, name: request.allowed)
+    topics = Counted(SimpleNamespace(name=f"t{number}", partitions=(0,)) for number in range(count))
+    request: Any = Asked(
+        3, allowed, v3_and_below_transactional_id="t", v3_and_below_producer_id=1, v3_and_below_producer_epoch=0,
+        v3_and_below_topics=topics,
+    )  # fmt: skip
+    waiting: list[Any] = []
+    request.respond_long = waiting.append
+    context: Any = SimpleNamespace()
+    add_partitions_to_txn.handle(request, context)
+    assert topics.looks == 0 and not request.responses
+    (prepare,) = waiting
+    prepare(lambda make: request.respond(make()))
+    (response,) = request.responses
+    rows = response["results_by_topic_v3_and_below"]
+    assert [each["partition_error_code"] for row in rows for each in row["results_by_partition"]] == [error] * count
