@@ -214,15 +214,18 @@ def sync_topic_id(folder: str) -> None:
 
 
 def read_topic_id(folder: str) -> bytes:
-    """The id in partition.metadata; zeros if the file is missing."""
+    """The id in partition.metadata; zeros if the file is missing. Raises OSError for one that cannot be read.
+
+    Such a folder may be of an earlier topic of the same name: it must not be matched by its name, and get the id of another.
+    """
     try:
         fd = os.open(f"{folder}/partition.metadata", os.O_RDONLY | os.O_CLOEXEC)  # open() costs several times as much
-        try:
-            return _topic_id_in(os.read(fd, METADATA_BYTES_MAX))
-        finally:
-            os.close(fd)
-    except OSError:
+    except FileNotFoundError:
         return NO_TOPIC_ID
+    try:
+        return _topic_id_in(os.read(fd, METADATA_BYTES_MAX))
+    finally:
+        os.close(fd)
 
 
 @lru_cache(1)  # the partitions of a topic are consecutive

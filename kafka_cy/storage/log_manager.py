@@ -147,8 +147,12 @@ class LogManager:
                 continue
             except OSError as error:
                 directory.unlock()
-                self._unlock_all()
-                raise LogDirError("broken", f"log directory {path} cannot be read: {error.strerror}") from error
+                reason = f"log directory {path} cannot be read: {error.filename or path}: {error.strerror}"
+                if len(self.log_dirs) == 1:
+                    raise LogDirError("broken", reason) from error
+                hosted.warn(f"{reason}. It is offline")
+                hosted.offline_dirs.add(path)
+                continue
             hosted.dirs[path] = directory
         if not hosted.dirs:
             raise LogDirError("not writable", "none of the log directories can be used")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kafka_cy.storage.log_manager import LogManager
+from kafka_cy.storage.log_manager import LogDirError, LogManager
 from tests.storage.batches import batch
 from tests.storage.copies import copy_unless_renamed
 
@@ -38,6 +38,26 @@ def stray_of(logs: LogManager, folder: Path) -> Path:
     (stray,) = logs.strays
     assert stray[0] == str(folder)
     return Path(stray[1])
+
+
+def test_an_id_that_cannot_be_read_is_not_replaced(tmp_path: Path) -> None:
+    """The folder may be of an earlier topic, so the name alone does not tell whose it is: its log directory is offline."""
+    first, second = tmp_path / "d1", tmp_path / "d2"
+    for path in (first, second):
+        path.mkdir()
+        write(path, [OLD_ID] if path == first else [], "t")
+    metadata = first / "t-0/partition.metadata"
+    kept = metadata.rename(first / "t-0/kept")
+    metadata.symlink_to(metadata)  # ELOOP; as EIO, EACCES or EMFILE
+    with pytest.raises(LogDirError, match=r"partition.metadata: Too many levels of symbolic links"):
+        opened(first, topic_ids={"t": NEW_ID})
+    logs = opened(first, second, topic_ids={"t": NEW_ID})
+    assert logs.offline_dirs == {str(first)} and not logs.partitions
+    logs.shutdown()
+    kept.replace(metadata)
+    logs = opened(first, second, topic_ids={"t": NEW_ID})
+    assert stray_of(logs, first / "t-0") and not logs.partitions
+    logs.shutdown()
 
 
 @pytest.mark.parametrize("topic", ["t", "t" * 249])
