@@ -74,9 +74,11 @@ Where both answer the same request, kafka-cy gives Kafka's answer, with these ex
 - **IncrementalAlterConfigs and AlterConfigs** with more than 10,000 settings get POLICY_VIOLATION, as from Kafka's controller,
   which does not count settings that stay as they are.
 - **Client quotas**: of a Fetch response, the bytes of its records count, and of a request the time of its handler, without that of
-  network threads. WriteTxnMarkers, state of share groups and replication do not count. A throttled ShareFetch keeps what it
-  acquired. At most 65,536 clients are counted at the same time; the one that was not used for longest makes room. A new connection
-  beyond the quota of its address, while a reactor keeps 1,000 of them, is closed at once.
+  network threads. WriteTxnMarkers, state of share groups and replication do not count. A throttled ShareFetch gets no records, as
+  in Kafka, but locks none; the first one of a session, and what else is unusual, gets them and waits afterwards. A batch that is
+  larger than the quota allows at once is sent to a share consumer all the same, and counts as so much. At most 65,536 clients are
+  counted at the same time; the one that was not used for longest makes room. A new connection beyond the quota of its address,
+  while a reactor keeps 1,000 of them, is closed at once.
 - **AlterClientQuotas** accepts quotas for at most 100,000 users (with their client ids), client ids and addresses each. A name
   has at most 1,000 characters, a request at most 10,000 changes (then POLICY_VIOLATION). Of several mistakes in one entry, the
   first one in the request is answered. A request with the name of a host waits for the DNS, without delaying others.

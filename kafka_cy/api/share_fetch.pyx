@@ -26,6 +26,7 @@ from kafka_cy.network.dispatch cimport (
     park_reserve_anyway, park_start, park_until_unheld, parked_recheck, parked_watch,
 )
 from kafka_cy.network.hot_handlers cimport hot_handler_register
+from kafka_cy.network.throttle cimport throttle_fetch_max
 
 cdef int32_t response_bytes_max = 57671680      # fetch.max.bytes
 
@@ -123,7 +124,8 @@ cdef int handle(Reactor* reactor, Request* request) noexcept nogil:
     cdef int result = share_begin(reactor, request, &work)
     if work == NULL:
         return result
-    work.max_bytes = min(work.max_bytes, response_bytes_max)
+    work.max_bytes = <int32_t>min(
+        <int64_t>min(work.max_bytes, response_bytes_max), max(<int64_t>1, throttle_fetch_max(reactor, request)))
     work.max_wait_ms = max(work.max_wait_ms, 0)
     parked_init(
         &work.parked, request, reactor.now_ns + <int64_t>work.max_wait_ms * 1000000, check_parked, free_parked)

@@ -105,11 +105,12 @@ cdef bint use_kept(ShareWork* work, ShareItem* item, Place* place) noexcept nogi
     return True
 
 
-cdef bint look_up(ShareWork* work, ShareItem* item, const Place* place, int64_t bytes_max) noexcept nogil:
-    """Find the batches, if they are in memory."""
+cdef bint look_up(ShareWork* work, ShareItem* item, const Place* place, int64_t bytes_left) noexcept nogil:
+    """Find the batches, if they are in memory. While nothing is acquired, the first batch may be larger than what is left."""
     cdef ReadResult* read = &item.read
     cdef int error = log_read_cached(
-        partition_log(item.records.partition), place.fetch_offset, place.limit, bytes_max, True, read)
+        partition_log(item.records.partition), place.fetch_offset, place.limit, min(bytes_left, <int64_t>SHARE_READ_BYTES_MAX),
+        bytes_left == work.max_bytes, read)
     if error == STORAGE_OK and read.segment != NULL and not in_page_cache(read):
         error = STORAGE_NOT_CACHED
     if error != STORAGE_OK:
@@ -290,7 +291,7 @@ cdef int64_t look_and_take(
     cdef int32_t i
     if not find_place(item.records, records_left, &place, &item.acquirable):
         return 0
-    if not use_kept(work, item, &place) and not look_up(work, item, &place, min(bytes_left, <int64_t>SHARE_READ_BYTES_MAX)):
+    if not use_kept(work, item, &place) and not look_up(work, item, &place, bytes_left):
         return 0
     take_found(reactor, work, item, &place, records_left)
     if item.acquired.count == 0:

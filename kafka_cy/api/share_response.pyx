@@ -1,7 +1,8 @@
 """Writes the responses of ShareFetch and ShareAcknowledge: the partitions that have records, an error or acknowledgements.
 
 A fetch whose client is throttled gets no records, as in Kafka. Kafka has locked them all the same until their locks expire; here
-they are available again at once, and count as not delivered.
+they are available again at once, and count as not delivered. A fetch takes no more than the quota can ever allow at once,
+except for a first batch that is larger: that counts as so much, and no more, or it would never be sent.
 """
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint32_t
 from libc.string cimport memcmp, memset
@@ -15,7 +16,7 @@ from kafka_cy.network.dispatch cimport (
     request_error, response_add_file, response_begin, response_send, response_throttle_time,
 )
 from kafka_cy.network.metadata_image cimport MetadataImage, PartitionImage, TopicImage, image_find_topic_id, topic_partition
-from kafka_cy.network.throttle cimport throttle_fetch
+from kafka_cy.network.throttle cimport throttle_fetch, throttle_fetch_max
 from kafka_cy.records.wire cimport (
     Writer, write_array_length, write_int16, write_int32, write_int64, write_no_tags, write_raw, write_string, write_uvarint,
     writer_reserve,
@@ -190,7 +191,7 @@ cdef int64_t bytes_of(const ShareWork* work) noexcept nogil:
 
 cdef void share_fetch_respond(Reactor* reactor, Request* request, ShareWork* work) noexcept nogil:
     cdef Writer w
-    cdef int32_t throttle_ms = throttle_fetch(reactor, request, bytes_of(work))
+    cdef int32_t throttle_ms = throttle_fetch(reactor, request, min(bytes_of(work), throttle_fetch_max(reactor, request)))
     if throttle_ms > 0:
         share_give_back(work)
     request_error(request, ERROR_NONE, 1)

@@ -36,3 +36,12 @@ def test_partitions_of_a_topic_come_together(hot_server: HotServer, connection: 
     names = {topic_id: name for name, topic_id in hot_server.topic_ids.items()}
     found = [(names[topic["topic_id"]], [each["partition_index"] for each in topic["partitions"]]) for topic in answer["responses"]]
     assert found == [("c", [0, 1, 2]), ("a", [1, 2]), ("b", [1, 2])]
+
+
+def test_only_the_first_batch_of_a_fetch_may_be_larger_than_its_limit(hot_server: HotServer, connection: Connection) -> None:
+    partitions = [("t", index) for index in range(3)]
+    hot_server.create_topic("t", len(partitions))
+    for each in partitions:
+        hot_server.partitions[each].append(build_batch([Record(value=b"v" * 1000, timestamp_ms=1)]))
+    member = ShareMember(hot_server, partitions)
+    assert [len(rows_of(member.fetch(connection, max_bytes=size))) for size in (100, 1500, 100)] == [1, 1, 1]

@@ -31,6 +31,10 @@ CONFIG = {
 Rows = list[tuple[int, int, int]]
 
 
+def offsets_of(rows: Rows) -> list[int]:
+    return [offset for first, last, _ in rows for offset in range(first, last + 1)]
+
+
 class Live:
     """The broker, and a topic with one partition and a share group of its own for each test."""
 
@@ -52,10 +56,18 @@ class Live:
         answer = self.client.request(44, 1, {"resources": resources, "validate_only": False})
         assert answer["responses"][0]["error_code"] == 0
 
-    def produce(self, count: int) -> None:
+    def limit(self, byte_rate: float, *, remove: bool = False) -> None:
+        """What the client whose id is the name of the group may fetch."""
+        entity = [{"entity_type": "client-id", "entity_name": self.group}]
+        operation = {"key": "consumer_byte_rate", "value": byte_rate, "remove": remove}
+        entries = [{"entity": entity, "ops": [operation]}]
+        assert self.client.request(49, 1, {"entries": entries, "validate_only": False})["entries"][0]["error_code"] == 0
+
+    def produce(self, count: int, size: int = 1) -> None:
+        """So many batches with one record of so many bytes."""
         producer = Producer({"bootstrap.servers": self.broker.bootstrap_servers, "linger.ms": 0})
         for _ in range(count):
-            producer.produce(self.group, b"v")
+            producer.produce(self.group, b"v" * size)
             producer.flush(30)
 
     def member(self, name: str = "m", version: int = 2) -> HotMember:
@@ -261,21 +273,39 @@ def test_a_throttled_fetch_gets_no_records_and_locks_none(live: Live) -> None:
     member = live.member()
     member.client = Client(live.broker.bootstrap_servers, live.group)
     assert member.fetch(max_records=1) == [(0, 0, 1)]
-    entity = [{"entity_type": "client-id", "entity_name": live.group}]
-
-    def limit(value: float, *, remove: bool = False) -> None:
-        operation = {"key": "consumer_byte_rate", "value": value, "remove": remove}
-        entries = [{"entity": entity, "ops": [operation]}]
-        assert live.client.request(49, 1, {"entries": entries, "validate_only": False})["entries"][0]["error_code"] == 0
-
-    limit(5.0)
+    live.limit(5.0)
     wait_until(lambda: member.fetch(max_records=1) == [] or member.acknowledge((1, 1, RELEASE)) != 0, "the quota")
     assert member.throttle_ms > 0 and member.records == b""
-    limit(5.0, remove=True)
+    live.limit(5.0, remove=True)
     other = live.member("other")
     rows = other.fetch()
     assert [row[:2] for row in rows][-1][1] == 3
     assert rows[-1][2] == 1  # what the throttled fetch would have got counts as not delivered
+
+
+@pytest.mark.parametrize(("size", "count"), [(3000, 3), (15_000, 1)], ids=["many batches", "a batch larger than the quota"])
+def test_a_backlog_beyond_the_quota_is_delivered_in_pieces(live: Live, size: int, count: int) -> None:
+    """With 1000 bytes in a second, 10 seconds are looked at: 10,000 bytes may come at once."""
+    live.configure(share_delivery_count_limit="10")
+    live.produce(10, size)
+    member = live.member()
+    member.client = Client(live.broker.bootstrap_servers, live.group)
+    live.limit(1000.0)
+    assert member.fetch(max_records=0) == []
+    forwarded = live.forwarded()
+    rows: Rows = []
+
+    def is_sent() -> bool:
+        """In 10 seconds the first response does not count any more."""
+        rows[:] = member.fetch()
+        if len(split(member.records)) == 10:  # the quota is not known yet
+            assert member.acknowledge(*((first, last, RELEASE) for first, last, _ in rows)) == 0
+            return False
+        return bool(rows)
+
+    wait_until(is_sent, "records", 30)
+    assert [each.first_offset for each in split(member.records)] == list(range(count)) == offsets_of(rows)
+    assert live.forwarded() == forwarded, "a reactor has handled it"
 
 
 def test_aborted_records_are_not_delivered_to_a_read_committed_group(live: Live) -> None:
