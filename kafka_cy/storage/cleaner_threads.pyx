@@ -237,11 +237,16 @@ cdef void start_threads(CleanerPool* pool) noexcept nogil:
         pool.threads_running += 1
 
 
-cdef void stop_threads(CleanerPool* pool) noexcept nogil:
+cdef void tell_to_stop(CleanerPool* pool) noexcept nogil:
     """A round in progress stops at its next read and leaves nothing behind."""
-    cdef int32_t i
     atomic_store_i32(&pool.control.stopping, 1)
     control_wake(&pool.control)
+
+
+cdef void stop_threads(CleanerPool* pool) noexcept nogil:
+    """Wait for the ends of the threads: a segment may have to be written."""
+    cdef int32_t i
+    tell_to_stop(pool)
     for i in range(pool.threads_running):
         pthread_join(pool.threads[i].thread, NULL)
     pool.threads_running = 0
@@ -320,10 +325,12 @@ cdef void read_stats(CleanerPool* pool, PoolStats* stats) noexcept nogil:
 cdef class LogCleaner:
     """The log cleaner of a broker. Owner: LogManager. Its threads run from the first partition until stop().
 
-    `config` has the broker's log.cleaner.* keys with typed values.
+    `config` has the broker's log.cleaner.* keys with typed values. The GIL guards the two flags and the start of threads.
     """
 
     cdef CleanerPool* pool
+    cdef bint restart_due       # the number of threads has changed, and no restart() has begun since
+    cdef bint is_restarting
 
     def __cinit__(self, dict config):
         self.pool = <CleanerPool*>calloc(1, sizeof(CleanerPool))
@@ -359,27 +366,36 @@ cdef class LogCleaner:
             pthread_mutex_unlock(&self.pool.control.mutex)
 
     def configure(self, dict config):
-        """Apply changed settings. If the number of threads changes, rounds in progress restart."""
+        """Apply changed settings. True: the number of threads changes; rounds in progress end, and restart() has to follow."""
         cdef int32_t threads = self.pool.control.config.threads
         self._take(config)
-        if self.pool.candidates_count == 0:
-            return
-        with nogil:
-            if self.pool.control.config.threads != threads:
+        if self.pool.control.config.threads == threads:
+            control_wake(&self.pool.control)
+            return False
+        self.restart_due = True
+        tell_to_stop(self.pool)     # at once: the threads share the memory by their new number
+        return True
+
+    def restart(self):
+        """Start as many threads as the last configure() says. Waits for the ends of the former ones: a segment may be written."""
+        self.is_restarting = True
+        while self.restart_due:     # again, if the settings change meanwhile
+            self.restart_due = False
+            with nogil:
                 stop_threads(self.pool)
-                start_threads(self.pool)
-            else:
-                control_wake(&self.pool.control)
+        self.is_restarting = False
+        if self.pool.candidates_count > 0:
+            start_threads(self.pool)
 
     def add(self, HostedPartition partition not None):
         """Clean this partition whenever its topic is compacted. Adding it again has no effect."""
         cdef int failed
         with nogil:
             failed = add_candidate(self.pool, partition.partition)
-            if not failed:
-                start_threads(self.pool)
         if failed:
             raise MemoryError
+        if not self.restart_due and not self.is_restarting:
+            start_threads(self.pool)
 
     def remove(self, HostedPartition partition not None):
         """Stop cleaning this partition. A running round ends by itself when the log is closed."""

@@ -26,6 +26,7 @@ class CompactedLogs:
         """`config`: the broker's log.cleaner.* keys with typed values; without it nothing is compacted."""
         self._config = config
         self._cleaner: LogCleaner | None = None
+        self._restart_due = False  # the number of threads has changed
         self._rounds_seen = 0
         self._replacements: dict[Key, int] = {}  # as of the last look
         self._uncleanable: dict[Key, HostedPartition] = {}
@@ -60,11 +61,17 @@ class CompactedLogs:
         self._replacements.pop((partition.topic, partition.index), None)
 
     def configure(self, config: dict[str, Any] | None) -> None:
-        """Apply changed log.cleaner.* keys."""
+        """Apply changed log.cleaner.* keys. Another number of threads counts after restart_if_due()."""
         if self._config is not None and config is not None:
             self._config = dict(config)
             if self._cleaner is not None:
-                self._cleaner.configure(config)
+                self._restart_due |= self._cleaner.configure(config)
+
+    def restart_if_due(self) -> None:
+        """Start the configured number of threads, after the ends of the former ones. Thread: upkeep's; without the mutex."""
+        if self._restart_due and self._cleaner is not None:
+            self._restart_due = False
+            self._cleaner.restart()
 
     def look_after(self, hosted: Sequence[HostedPartition]) -> tuple[list[HostedPartition], list[HostedPartition]]:
         """After rounds: return the partitions with replaced segments, and those that turned out not to be cleanable. `failing`

@@ -456,9 +456,10 @@ class LogManager:
         self._hosted.write_checkpoints()
 
     def configure_cleaner(self, config: dict[str, Any] | None) -> None:
-        """Take the broker's changed log.cleaner.* keys."""
+        """Take the broker's changed log.cleaner.* keys. The upkeep thread waits for cleaner threads that end, not the caller."""
         with self._hosted.mutex:
             self._hosted.compacted.configure(config)
+        self._hosted.wake.set()
 
     def cleaner_stats(self) -> dict[str, Any]:
         """CompactedLogs.stats; empty while nothing is compacted."""

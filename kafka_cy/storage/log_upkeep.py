@@ -95,6 +95,7 @@ class LogUpkeep:
 
     def _work(self) -> None:
         for work in (
+            self._hosted.compacted.restart_if_due,
             self._after_cleaning,
             self._flush_by_time,
             self._run_removals,

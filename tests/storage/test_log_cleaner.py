@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 from kafka_cy.records import Record, build_batch, iterate_batches
 from kafka_cy.storage.checkpoints import CLEANER_OFFSETS, read_offsets
 from kafka_cy.storage.cleaner import clean
+from kafka_cy.storage.compacted_logs import CompactedLogs
 from kafka_cy.storage.hosted_partition import HostedPartition
 from kafka_cy.storage.log import OffsetOutOfRange, StorageFailure
 from kafka_cy.storage.log_manager import LogManager
@@ -228,6 +231,41 @@ def test_settings_change_while_it_runs(manager: Callable[..., LogManager]) -> No
     for partition in partitions:
         wait_until(compacted(partition), "compaction by three threads")
     assert logs.cleaner_stats()["dead_thread_count"] == 0
+
+
+def cleaner_threads() -> int:
+    count = 0
+    for path in Path("/proc/self/task").glob("*/comm"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            count += path.read_text().startswith("log-cleaner")
+    return count
+
+
+def test_who_changes_the_number_of_threads_does_not_wait_for_those_that_end(
+    manager: Callable[..., LogManager], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They may be writing a segment. The last setting wins."""
+    logs = manager()
+    logs.create("a", 0, TOPIC_ID, COMPACT)
+    wait_until(lambda: cleaner_threads() == 1, "the thread")
+    opened, restarted, stop = threading.Event(), list[str](), CompactedLogs.restart_if_due
+
+    def restart_if_due(compacted: CompactedLogs) -> None:
+        if compacted._restart_due:
+            assert opened.wait(60)
+            restarted.append(threading.current_thread().name)
+        stop(compacted)
+
+    monkeypatch.setattr(CompactedLogs, "restart_if_due", restart_if_due)
+    for count in (3, 5, 2):
+        logs.configure_cleaner({**CLEANER, "log.cleaner.threads": count})
+    wait_until(lambda: cleaner_threads() == 0, "the end of the thread")
+    last = logs.create("b", 0, TOPIC_ID, COMPACT)  # starts none of those that are to end
+    fill(last)
+    assert cleaner_threads() == 0 and logs.cleaner_stats()["dead_thread_count"] == 0
+    opened.set()
+    wait_until(lambda: cleaner_threads() == 2 and compacted(last)(), "compaction by two threads")
+    assert set(restarted) == {"log-manager"} and logs.cleaner_stats()["dead_thread_count"] == 0
 
 
 def test_a_moved_log_is_cleaned_again_from_its_start(tmp_path: Path, manager: Callable[..., LogManager]) -> None:
