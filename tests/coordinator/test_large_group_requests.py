@@ -13,7 +13,9 @@ import pytest
 from kafka_cy.api import add_partitions_to_txn, consumer_group_heartbeat_cold, join_group, leave_group, sync_group
 from kafka_cy.api.group_bodies import BODY_BYTES_FEW
 from kafka_cy.base.slices import Work
+from kafka_cy.coordinator.classic.group import ClassicGroup
 from kafka_cy.coordinator.classic.limits import PROTOCOLS_MAX
+from kafka_cy.coordinator.classic.member import Member
 from kafka_cy.coordinator.consumer.requests import OWNED_AT_ONCE, HeartbeatRequest
 from kafka_cy.coordinator.transactions.limits import PARTITIONS_MAX
 from kafka_cy.protocol.errors import ErrorCode
@@ -86,6 +88,20 @@ def test_the_protocols_of_a_join_without_the_right_are_not_copied() -> None:
     request, joined = join(PROTOCOLS_MAX, allowed=False)
     assert request.body.protocols.looks == 0 and not joined
     assert [each["error_code"] for each in request.responses] == [ErrorCode.GROUP_AUTHORIZATION_FAILED]
+
+
+def test_the_end_of_a_join_phase_looks_at_the_first_common_protocol_of_each_member() -> None:
+    group = ClassicGroup("g")
+    names = [f"p{number}" for number in range(PROTOCOLS_MAX)]
+    for own in ("a", "b", "c"):
+        protocols: Any = [(own, b""), *[(name, b"") for name in names]]
+        group.add(Member("g", own, None, "c", "/h", 1, 1, protocols, 0.0), "consumer")
+    counted = {member: Counted(member.protocols) for member in group.members.values()}
+    for member, each in counted.items():
+        member.protocols = each  # type: ignore[assignment]
+    group.begin_generation(0)
+    assert group.protocol == "p0"
+    assert [each.looks for each in counted.values()] == [1 + PROTOCOLS_MAX + 2, 2, 2]
 
 
 # -- bodies that are read on another thread --

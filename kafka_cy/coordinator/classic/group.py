@@ -167,8 +167,14 @@ class ClassicGroup(Group):
         """The join phase is over: choose the protocol, wait for the leader's assignment."""
         self.generation = self.next_generation()
         self.pending_sync = set(self.members)
-        self.protocol = select_protocol(self.members.values())
+        self.protocol = select_protocol(self.members.values(), self._common_protocols())
         self.transition(GroupState.COMPLETING_REBALANCE, wall_clock_ms)
+
+    def _common_protocols(self) -> set[str]:
+        """The names that every member proposes. It looks at the first member only."""
+        first, everybody = next(iter(self.members.values()), None), len(self.members)
+        protocols = first.protocols if first is not None else ()
+        return {name for name, _ in protocols if self.protocol_members[name] == everybody}
 
     # -- members --
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Container, Iterable
 
 from kafka_cy.coordinator.classic.member import Member
 
@@ -19,9 +19,13 @@ def common_protocols(members: Iterable[Member]) -> set[str]:
     return common or set()
 
 
-def select_protocol(members: Collection[Member]) -> str | None:
-    """Each member votes for the first of its protocols that all know; the earliest of the most voted wins."""
-    common = common_protocols(members)
+def select_protocol(members: Collection[Member], common: Container[str] | None = None) -> str | None:
+    """Each member votes for the first of its protocols that all know; the earliest of the most voted wins.
+
+    `common`: those that all know, if the caller knows them.
+    """
+    if common is None:
+        common = common_protocols(members)
     votes: Counter[str] = Counter()
     for member in members:
         first = next((name for name, _ in member.protocols if name in common), None)
