@@ -22,11 +22,12 @@ from kafka_cy.share.waiting_fetch import OpeningFetch, WaitingFetch
 R = TypeVar("R")
 #: Bytes of records in a response, unless the first batch is larger: they are read on the loop's thread.
 RESPONSE_BYTES_MAX = 1 << 20
+OPENING_MAX = 2000  # fetches that wait for a session, at most 64 KiB of names each; more get SHARE_SESSION_LIMIT_REACHED at once
 
 
 class ShareFetches:
-    """Owner: the loop's thread. Limits: those of ShareSessions and SharePartitions; fetches that wait for a session name at most
-    `partitions_max` partitions of ShareSessions, all together; a connection has a few requests."""
+    """Owner: the loop's thread. Limits: those of ShareSessions and SharePartitions; OPENING_MAX fetches wait for a session and
+    name at most `partitions_max` partitions of ShareSessions, all together; a connection has a few requests."""
 
     def __init__(
         self, sessions: ShareSessions, partitions: SharePartitions, loop: Any, bytes_max: int = RESPONSE_BYTES_MAX
@@ -38,7 +39,8 @@ class ShareFetches:
         self.walks = MemberWalks(loop, partitions.on_fault)
         self.waiting: dict[SessionKey, dict[WaitingFetch, None]] = {}
         self.by_connection: dict[int, dict[WaitingFetch | OpeningFetch, None]] = {}
-        self.opening_partitions = 0  # that fetches name which wait for a session
+        self.opening = 0  # fetches that wait for a session
+        self.opening_partitions = 0  # that they name
 
     # -- requests --
 
@@ -76,10 +78,16 @@ class ShareFetches:
         error, session = self.open_session(request)
         if session is not None:
             yield from self.fetch_with(session, request, answer)
-        elif self.opening_partitions + len(request.named) > self.sessions.partitions_max:
-            answer(error, {})
+        elif self._has_room(request):
+            OpeningFetch(self, request._replace(forgotten=[]), answer).begin()  # a new session has nothing to forget
         else:
-            OpeningFetch(self, request, answer).begin()
+            answer(error, {})
+
+    def _has_room(self, request: FetchRequest) -> bool:
+        """Whether the fetch may wait for a session."""
+        return (
+            self.opening < OPENING_MAX and self.opening_partitions + len(request.named) <= self.sessions.partitions_max
+        )
 
     def open_session(self, request: FetchRequest) -> tuple[ErrorCode, ShareSession | None]:
         """ShareSessions.open; fetches of the member's old session get nothing any more."""

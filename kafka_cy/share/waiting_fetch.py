@@ -34,6 +34,7 @@ class OpeningFetch:
 
     def begin(self) -> None:
         """Begin to wait."""
+        self.fetches.opening += 1
         self.fetches.opening_partitions += len(self.request.named)
         self.fetches.watch_connection(self.request.connection_id, self)
         self.timer = self.fetches.loop.call_later(self.request.max_wait_ms / 1000, self._try_again)
@@ -42,6 +43,7 @@ class OpeningFetch:
         """The connection has closed, and there is nobody to respond to; or the wait is over."""
         self.has_ended = True
         self.timer.cancel()
+        self.fetches.opening -= 1
         self.fetches.opening_partitions -= len(self.request.named)
         self.fetches.forget_connection(self.request.connection_id, self)
 

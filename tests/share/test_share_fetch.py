@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from kafka_cy.protocol.errors import ErrorCode
-from kafka_cy.share import share_partitions
+from kafka_cy.share import share_fetch, share_partitions
 from kafka_cy.share.acknowledgements import Acknowledgements
 from kafka_cy.share.fetch_requests import AcknowledgeRequest, FetchRequest, Results
 from kafka_cy.share.in_flight_values import ACCEPT, GAP, REJECT, RELEASE, RENEW, Acknowledgement
@@ -224,6 +224,28 @@ def test_what_fetches_name_that_wait_for_a_session_is_bounded(tmp_path: Path) ->
     assert service.fetches.opening_partitions == 40
     service.loop.advance(0.4)
     assert service.fetches.opening_partitions == 0 and not service.fetches.by_connection
+
+
+def test_a_fetch_that_waits_for_a_session_keeps_nothing_to_forget(tmp_path: Path) -> None:
+    service = Service(tmp_path / "st-0", sessions_max=1)
+    service.fetch(0)
+    assert service.fetch(0, key=OTHER, wait_ms=300, connection_id=2, forgotten=[PLACE] * 1000) == []
+    (waits,) = service.fetches.by_connection[2]
+    assert waits.request.size == 1
+
+
+def test_the_number_of_fetches_that_wait_for_a_session_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(share_fetch, "OPENING_MAX", 2)
+    service = Service(tmp_path / "st-0", sessions_max=1)
+    service.fetch(0)
+    keys = [SessionKey("g", str(number)) for number in range(4)]
+    refused = [(ErrorCode.SHARE_SESSION_LIMIT_REACHED, {})]
+    answers = [service.fetch(0, key=key, wait_ms=300, connection_id=number, named=[]) for number, key in enumerate(keys[:3], 2)]
+    assert answers == [[], [], refused]
+    service.fetches.connection_closed(2)
+    assert service.fetch(0, key=keys[3], wait_ms=300, connection_id=5, named=[]) == []
+    service.loop.advance(0.4)
+    assert answers[1] == refused and service.fetches.opening == 0
 
 
 def test_a_request_of_a_closed_connection_opens_no_session(service: Service) -> None:
