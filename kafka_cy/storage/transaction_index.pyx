@@ -11,6 +11,40 @@ from kafka_cy.records.wire cimport load_be16, load_be64, store_be16, store_be64
 from kafka_cy.storage.segment cimport segments_give_way
 
 
+cdef enum:
+    BLOCK_ENTRIES = 64
+
+
+cdef int32_t blocks_of(int32_t entries) noexcept nogil:
+    return (entries + BLOCK_ENTRIES - 1) // BLOCK_ENTRIES
+
+
+cdef int64_t* lowest_of(AbortedTransaction* entries, int32_t capacity) noexcept nogil:
+    """The lowest first offset of each block of entries. It lies behind the entries, in the same memory."""
+    return <int64_t*>(entries + capacity)
+
+
+cdef void note_lowest(TransactionIndex* index, int32_t block) noexcept nogil:
+    cdef int32_t i
+    cdef int64_t lowest = index.entries[block * BLOCK_ENTRIES].first_offset
+    for i in range(block * BLOCK_ENTRIES + 1, min((block + 1) * BLOCK_ENTRIES, index.count)):
+        lowest = min(lowest, index.entries[i].first_offset)
+    lowest_of(index.entries, index.capacity)[block] = lowest
+
+
+cdef int grow(TransactionIndex* index) noexcept nogil:
+    cdef int32_t wanted = index.capacity * 2 if index.capacity else 8
+    cdef size_t bytes = <size_t>wanted * sizeof(AbortedTransaction) + <size_t>blocks_of(wanted) * sizeof(int64_t)
+    cdef AbortedTransaction* grown = <AbortedTransaction*>realloc(index.entries, bytes)
+    if grown == NULL:
+        return -1
+    memmove(
+        lowest_of(grown, wanted), lowest_of(grown, index.capacity), <size_t>blocks_of(index.capacity) * sizeof(int64_t))
+    index.entries = grown
+    index.capacity = wanted
+    return 0
+
+
 cdef void transactions_free(TransactionIndex* index) noexcept nogil:
     free(index.entries)
     index.entries = NULL
@@ -19,17 +53,11 @@ cdef void transactions_free(TransactionIndex* index) noexcept nogil:
 
 
 cdef int transactions_append(TransactionIndex* index, const AbortedTransaction* aborted) noexcept nogil:
-    cdef AbortedTransaction* grown
-    cdef int32_t wanted
-    if index.count == index.capacity:
-        wanted = index.capacity * 2 if index.capacity else 8
-        grown = <AbortedTransaction*>realloc(index.entries, <size_t>wanted * sizeof(AbortedTransaction))
-        if grown == NULL:
-            return -1
-        index.entries = grown
-        index.capacity = wanted
+    if index.count == index.capacity and grow(index) < 0:
+        return -1
     index.entries[index.count] = aborted[0]
     index.count += 1
+    note_lowest(index, (index.count - 1) // BLOCK_ENTRIES)      # anew: a truncation may have cut the block
     return 0
 
 
@@ -107,11 +135,14 @@ cdef void transactions_truncate_end(TransactionIndex* index, int64_t end_offset)
 
 cdef void transactions_truncate_start(TransactionIndex* index, int64_t start_offset) noexcept nogil:
     cdef int32_t dropped = 0
+    cdef int32_t block
     while dropped < index.count and index.entries[dropped].last_offset < start_offset:
         dropped += 1
     if dropped > 0:
         memmove(index.entries, index.entries + dropped, <size_t>(index.count - dropped) * sizeof(AbortedTransaction))
         index.count -= dropped
+        for block in range(blocks_of(index.count)):
+            note_lowest(index, block)
 
 
 cdef int transactions_write_file(
@@ -183,36 +214,57 @@ cdef int transactions_merge(
     return failed
 
 
-cdef int transactions_overlapping(
-    TransactionIndex* index, int64_t first, int64_t last_exclusive, int64_t** pairs, int32_t* count
-) noexcept nogil:
-    """In index order. Entries with a marker below `first` are skipped by bisection (markers are sorted)."""
+cdef int32_t first_with_marker(const TransactionIndex* index, int64_t offset) noexcept nogil:
+    """The first entry with a marker at or after the offset, by bisection: markers are sorted."""
     cdef int32_t low = 0
     cdef int32_t high = index.count
-    cdef int32_t middle, i
-    cdef int64_t* found
-    pairs[0] = NULL
-    count[0] = 0
+    cdef int32_t middle
     while low < high:
         middle = low + (high - low) // 2
-        if index.entries[middle].last_offset < first:
+        if index.entries[middle].last_offset < offset:
             low = middle + 1
         else:
             high = middle
-    if low == index.count:
-        return 0
-    found = <int64_t*>malloc(<size_t>(index.count - low) * 2 * sizeof(int64_t))
-    if found == NULL:
-        return -1
-    for i in range(low, index.count):
-        if index.entries[i].first_offset < last_exclusive:
-            found[2 * count[0]] = index.entries[i].producer_id
-            found[2 * count[0] + 1] = index.entries[i].first_offset
-            count[0] += 1
-        if index.entries[i].last_stable_offset >= last_exclusive:
+    return low
+
+
+cdef int32_t find_begun_before(const TransactionIndex* index, int32_t low, int64_t end, int64_t* pairs) noexcept nogil:
+    """The number of entries from `low` on that begin below `end`; they are written to `pairs` unless that is NULL.
+
+    While one transaction is open, any number may be aborted: blocks without such an entry are skipped.
+    """
+    cdef const int64_t* lowest = lowest_of(index.entries, index.capacity)
+    cdef const AbortedTransaction* entry
+    cdef int32_t found = 0
+    cdef int32_t i = low
+    while i < index.count:
+        if lowest[i // BLOCK_ENTRIES] >= end:
+            i = (i // BLOCK_ENTRIES + 1) * BLOCK_ENTRIES
+            continue
+        entry = &index.entries[i]
+        if entry.first_offset < end:
+            if pairs != NULL:
+                pairs[2 * found] = entry.producer_id
+                pairs[2 * found + 1] = entry.first_offset
+            found += 1
+        if entry.last_stable_offset >= end:
             break               # all later entries begin at or after this one's stable offset
+        i += 1
+    return found
+
+
+cdef int transactions_overlapping(
+    TransactionIndex* index, int64_t first, int64_t last_exclusive, int64_t** pairs, int32_t* count
+) noexcept nogil:
+    """In index order. The work and the memory are those of the entries found, and of one number for each block."""
+    cdef int32_t low = first_with_marker(index, first)
+    pairs[0] = NULL
+    count[0] = find_begun_before(index, low, last_exclusive, NULL)
     if count[0] == 0:
-        free(found)
         return 0
-    pairs[0] = found
+    pairs[0] = <int64_t*>malloc(<size_t>count[0] * 2 * sizeof(int64_t))
+    if pairs[0] == NULL:
+        count[0] = 0
+        return -1
+    find_begun_before(index, low, last_exclusive, pairs[0])
     return 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -141,7 +143,7 @@ server.create_topic("t")
 count = 1237            # nobody else allocates 16 times as many bytes
 for producer in range(count):
     abort(server.partitions["t", 0], producer)
-asked = encode_request(1, 12, request(server, {{("t", 0): 0}}, isolation_level=1, partition_max_bytes=400))
+asked = encode_request(1, 12, request(server, {{("t", 0): 0}}, isolation_level=1, partition_max_bytes=1 << 20))
 for size in (16 * count, 0):
     disk.library.memory_fail(ctypes.c_size_t(size))
     client = server.connect()
@@ -240,3 +242,61 @@ def test_a_start_leaves_good_files_alone(tmp_path: Path) -> None:
     again = PartitionLog(str(tmp_path), clean=True)
     assert again.aborted_transactions(0, 1000) == found
     assert {each: each.stat().st_ctime_ns for each in index_files(tmp_path)} == written
+
+
+def test_a_fetch_takes_memory_for_what_it_finds_only(tmp_path: Path) -> None:
+    code = f"""{TRANSACTIONS}
+log = PartitionLog(folder, clean=True)
+for producer in range(300):
+    abort(log, producer)
+disk.library.memory_fail.argtypes = [ctypes.c_size_t]
+disk.library.memory_fail(300 * 16)      # what all entries would take
+found = log.aborted_transactions(0, 1)
+disk.library.memory_fail(0)
+print(found == [(0, 0)])
+"""
+    assert run_with_failing_disk(tmp_path, code) == ["True"]
+
+
+def test_blocks_that_are_skipped_hide_nothing(tmp_path: Path) -> None:
+    """Random transactions that overlap, of which some stay open for long, are also found after cuts at both ends."""
+    chance = random.Random(7)
+    log = PartitionLog(str(tmp_path), {"segment.bytes": 4000}, clean=True)
+    begun: dict[int, int] = {}  # by producer: the first offset of its open transaction
+    sequences: dict[int, int] = defaultdict(int)
+    aborted: list[tuple[int, int, int]] = []  # producer, first offset, offset of the marker
+
+    def check(times: int) -> None:
+        for _ in range(times):
+            first = chance.randrange(log.log_start_offset, log.log_end_offset)
+            end = first + chance.choice([1, 2, 30, 5000])
+            expected = [(producer, begin) for producer, begin, last in aborted if begin < end and last >= first]
+            assert log.aborted_transactions(first, end) == expected
+
+    log.append(batch(1, producer_id=999, producer_epoch=0, base_sequence=0, attributes=TRANSACTIONAL))  # open until the end
+    for _ in range(3000):
+        producer = chance.choice([0, 1, *range(2, 8)] if chance.random() < 0.02 else range(2, 8))
+        end = log.log_end_offset
+        if producer in begun and chance.random() < 0.7:
+            log.append(marker(producer, 0, commit=False))
+            aborted.append((producer, begun.pop(producer), end))
+        else:
+            sequence = sequences[producer]
+            log.append(batch(1, producer_id=producer, producer_epoch=0, base_sequence=sequence, attributes=TRANSACTIONAL))
+            sequences[producer] += 1
+            begun.setdefault(producer, end)
+    check(300)
+    cut = log.log_end_offset * 3 // 4
+    log.truncate_to(cut)
+    aborted = [each for each in aborted if each[2] < cut]
+    check(100)
+    for producer in range(100, 200):
+        begin = log.log_end_offset
+        log.append(batch(1, producer_id=producer, producer_epoch=0, base_sequence=0, attributes=TRANSACTIONAL))
+        log.append(marker(producer, 0, commit=False))
+        aborted.append((producer, begin, begin + 1))
+    check(100)
+    log.delete_records(cut // 3)
+    aborted = [each for each in aborted if each[2] >= cut // 3]
+    check(300)
+    log.close()
