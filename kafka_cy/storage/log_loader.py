@@ -349,7 +349,11 @@ def _has_all(kept: PartitionLog, other: PartitionLog) -> bool:
 
 
 def in_threads(work: Callable[[Any], None], jobs: list[Any], threads_max: int) -> None:
-    """Do all jobs; many jobs run in up to `threads_max` threads, or as many as can start, because they wait for the disk."""
+    """Do all jobs; many jobs run in up to `threads_max` threads, or as many as can start, because they wait for the disk.
+
+    Raises the first exception of a job, in whichever thread, after the other jobs.
+    """
+    failures: list[Exception] = []
 
     def run() -> None:
         while True:
@@ -357,7 +361,10 @@ def in_threads(work: Callable[[Any], None], jobs: list[Any], threads_max: int) -
                 job = jobs.pop()
             except IndexError:
                 return
-            work(job)
+            try:
+                work(job)
+            except Exception as error:  # noqa: BLE001 raised below: the caller must not take the job for done
+                failures.append(error)
 
     count = min(threads_max - 1, len(jobs) // 4)  # this thread works as well
     threads: list[NamedThread] = []
@@ -371,3 +378,5 @@ def in_threads(work: Callable[[Any], None], jobs: list[Any], threads_max: int) -
     run()
     for thread in threads:
         thread.join()
+    if failures:
+        raise failures[0]
