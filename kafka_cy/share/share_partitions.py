@@ -19,6 +19,7 @@ from kafka_cy.share.sessions import TopicPartition
 from kafka_cy.share.share_partition import GroupSettings, SharePartition
 from kafka_cy.share.share_totals import ShareCounts
 from kafka_cy.storage.hosted_partition import STATE_ONLINE
+from kafka_cy.storage.partition import control_wakes
 
 PARTITIONS_MAX = 100_000  # share partitions in memory
 RANGES_MAX = 1_000_000  # of records in flight, of all share partitions together; about 200 bytes each
@@ -54,6 +55,8 @@ class SharePartitions:
         self._waiting: dict[PartitionKey, dict[Waiter, None]] = {}
         self._end_offsets: dict[PartitionKey, Ends] = {}  # of those that are waited for
         self._looking: Iterator[None] | None = None
+        self._looks_as_of = 0  # control_wakes() when it began to look
+        self._look_again = False  # a fetch has begun to wait since
         self._more_locks = False  # a timer looks at the rest
         self._full_line = LimitLine(log, loop.now)
 
@@ -202,6 +205,7 @@ class SharePartitions:
         self._waiting.setdefault(partition.key, {})[waiter] = None
         self._end_offsets.setdefault(partition.key, end)
         partition.hosted.watch()
+        self._look_again = True
 
     def end_wait(self, waiter: Waiter, partition: SharePartition) -> None:
         """The fetch does not wait for it any more."""
@@ -226,13 +230,18 @@ class SharePartitions:
     def look(self) -> None:
         """Wake the fetches whose partitions have new records; the loop calls it in every round."""
         if self._waiting and self._looking is None:
+            self._look_again = False
+            self._looks_as_of = control_wakes()
             self._looking = self._look_at_each()
             self._go_on_looking()
 
     def _go_on_looking(self) -> None:
+        """Look at a few. It begins anew if a partition that it had looked at may have woken the loop since."""
         for _ in range(LOOKS_AT_ONCE):
             if self._looking is None or next(self._looking, self) is self:
                 self._looking = None
+                if self._look_again or control_wakes() != self._looks_as_of:
+                    self.loop.call_later(0, self.look)
                 return
         self.loop.call_later(0, self._go_on_looking)
 

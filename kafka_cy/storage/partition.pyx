@@ -31,11 +31,17 @@ from kafka_cy.storage.transaction_table cimport transaction_contains
 
 cdef wake_hook wake_reactor = NULL
 cdef int64_t lag_max_ms = 30000         # (a)
+cdef int64_t control_wakes_count = 0    # (a)
 
 
 def set_replica_lag_time_max_ms(int64_t ms):
     """Set replica.lag.time.max.ms of this process."""
     atomic_store_i64(&lag_max_ms, ms)
+
+
+def control_wakes():
+    """How often a partition has woken the control thread. It is counted before the wake."""
+    return atomic_load_i64(&control_wakes_count)
 
 
 cdef void partition_set_wake_hook(wake_hook hook) noexcept nogil:
@@ -404,6 +410,8 @@ cdef void partition_wake(Partition* partition) noexcept nogil:
     if <uint64_t>atomic_load_seq_i64(<int64_t*>&partition.waiters) == 0 or wake_reactor == NULL:
         return
     waiting = atomic_exchange_u64(&partition.waiters, 0)
+    if waiting >> CONTROL_WAITER:
+        atomic_add_i64(&control_wakes_count, 1)
     while waiting:
         if waiting & 1:
             wake_reactor(reactor, partition)

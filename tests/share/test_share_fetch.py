@@ -299,6 +299,34 @@ def test_records_that_are_appended_while_a_fetch_begins_to_wait_wake_it(service:
     assert service.acquired(service.fetch(1, wait_ms=10_000)) == [(0, 2)]
 
 
+@pytest.mark.parametrize("when", ["behind the look", "while it begins to wait"])
+def test_what_is_appended_while_partitions_are_looked_at_in_pieces_wakes_all(
+    service: Service, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """The partition wakes the loop once, and the round of the loop finds that it looks already."""
+    wakes = [0]
+    monkeypatch.setattr(share_partitions, "LOOKS_AT_ONCE", 1)
+    monkeypatch.setattr(share_partitions, "control_wakes", lambda: wakes[0], raising=False)
+    service.bench.states.initialize(KEY._replace(group_id="a"), 2)
+    first, second = SessionKey("a", "m"), MEMBER
+    service.fetch(0, key=second)
+    answers = [service.fetch(0, key=first, wait_ms=10_000)]
+    if when == "behind the look":
+        answers.append(service.fetch(1, key=second, wait_ms=10_000))
+    service.loop.advance(0)
+    service.partitions.look()
+    if when == "behind the look":
+        service.bench.append(2)
+        wakes[0] += 1
+    else:
+        wait = SharePartitions.wait
+        monkeypatch.setattr(SharePartitions, "wait", lambda *arguments: (service.bench.append(2), wait(*arguments)))
+        answers.append(service.fetch(1, key=second, wait_ms=10_000))
+    service.partitions.look()
+    service.loop.advance(0)
+    assert [service.acquired(each) for each in answers] == [[(0, 1)], [(0, 1)]]
+
+
 def test_share_partitions_that_nobody_uses_make_room(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is stored of them comes back when they are used again; what is locked or waited for stays."""
     monkeypatch.setattr(share_partitions, "PARTITIONS_MAX", 2)
