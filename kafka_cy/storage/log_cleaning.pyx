@@ -76,8 +76,10 @@ cdef void add_segment_to(Log* log, Segment* segment, int64_t now_ms, int64_t* ea
 
 
 cdef bint is_too_young(Log* log, Segment* segment, int64_t now_ms) noexcept nogil:
+    """Also a segment of which it is unknown."""
     cdef int64_t lag_ms = log_config(log).compaction_lag_min_ms
-    return lag_ms > 0 and segment_max_timestamp(log, segment) > now_ms - lag_ms
+    cdef int64_t latest_ms = segment_max_timestamp(log, segment) if lag_ms > 0 else 0
+    return lag_ms > 0 and (latest_ms < 0 or latest_ms > now_ms - lag_ms)
 
 
 cdef int64_t bytes_of(Segment* segment) noexcept nogil:

@@ -95,6 +95,7 @@ cdef int32_t count_deletable(
     cdef int64_t excess = -config.retention_bytes
     cdef int64_t size
     cdef int64_t end
+    cdef int64_t latest_ms
     cdef int32_t i = 0
     cdef int32_t j
     cdef bint active
@@ -110,7 +111,8 @@ cdef int32_t count_deletable(
             break
         deletable = end <= log_start_offset(log) and not active
         if not deletable and config.cleanup_delete and config.retention_ms >= 0:
-            deletable = now_ms - segment_max_timestamp(log, segments[i]) > config.retention_ms
+            latest_ms = segment_max_timestamp(log, segments[i])
+            deletable = latest_ms >= 0 and now_ms - latest_ms > config.retention_ms
         if not deletable and config.cleanup_delete and config.retention_bytes >= 0 and excess - size >= 0:
             deletable = True
         if not deletable:

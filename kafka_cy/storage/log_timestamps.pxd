@@ -12,6 +12,6 @@ cdef int log_offset_for_timestamp(
 cdef int log_max_timestamp(
     Log* log, Codecs* codecs, int64_t* offset, int64_t* timestamp_ms, int32_t* epoch, bint* found
 ) noexcept nogil
-# What time-based retention and the compaction lag count from: the largest timestamp, else the file's last change.
+# What time-based retention and the compaction lag count from: the largest timestamp, else the file's last change. -1: unknown.
 cdef int64_t segment_max_timestamp(Log* log, Segment* segment) noexcept nogil
 cdef int64_t first_batch_timestamp(Segment* segment) noexcept nogil

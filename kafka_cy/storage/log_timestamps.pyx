@@ -2,13 +2,12 @@
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.stdlib cimport free, malloc
 
-from kafka_cy.base.posix cimport EIO, PATH_BYTES_MAX, modified_ms_of_file, pthread_mutex_lock, pthread_mutex_unlock, read_some
+from kafka_cy.base.posix cimport EIO, ENOENT, modified_ms_of_fd, pthread_mutex_lock, pthread_mutex_unlock, read_some
 from kafka_cy.records.batch cimport LOG_OVERHEAD, BatchHeader, batch_find_timestamp
 from kafka_cy.records.compression cimport Codecs
 from kafka_cy.storage.batch_cursor cimport BatchCursor, cursor_header, cursor_init, records_timestamp
 from kafka_cy.storage.log_epochs cimport log_epoch_of
 from kafka_cy.storage.log_failure cimport fail_read
-from kafka_cy.storage.log_segments cimport log_name_file
 from kafka_cy.storage.log_struct cimport Log, log_config, log_start_offset, segment_floor
 from kafka_cy.storage.offset_index cimport offset_index_floor
 from kafka_cy.storage.segment cimport (
@@ -158,17 +157,22 @@ cdef int bisect_largest(
 
 
 cdef int64_t segment_max_timestamp(Log* log, Segment* segment) noexcept nogil:
-    """What time-based retention counts from: the largest timestamp, else the file's last change."""
-    cdef char path[PATH_BYTES_MAX]
+    """What time-based retention counts from: the largest timestamp, else the file's last change. 0, as in Kafka, if the file is
+    gone. -1: unknown, as the files cannot be read now."""
     cdef int64_t max_timestamp = -1
     cdef int64_t position = 0
-    if segment_pin(segment) == 0:
-        time_bounds(log, segment, 0, &max_timestamp, &position)
+    cdef int failed = segment_pin(segment)
+    if not failed:
+        failed = time_bounds(log, segment, 0, &max_timestamp, &position)
+        if not failed and max_timestamp < 0:
+            max_timestamp = modified_ms_of_fd(segment.fd)
         segment_unpin(segment)
-    if max_timestamp >= 0:
-        return max_timestamp
-    log_name_file(log, segment.base_offset, b".log", path)
-    return modified_ms_of_file(path)
+    if failed == ENOENT:
+        return 0
+    if failed:
+        fail_read(log, failed)
+        return -1
+    return max_timestamp
 
 
 cdef int64_t first_batch_timestamp(Segment* segment) noexcept nogil:

@@ -299,6 +299,36 @@ for after in range(100):
     assert words[:-3] == failure * (len(words[:-3]) // len(failure))
 
 
+@pytest.mark.parametrize("error", [EMFILE, EIO])
+def test_retention_keeps_segments_whose_age_it_cannot_find_out(tmp_path: Path, error: str) -> None:
+    """The records are young, but the files are old: without their time indexes, their last change must not count."""
+    code = f"""
+config = {{"segment.bytes": 1000, "index.interval.bytes": 1, "retention.ms": 5000}}
+young_ms = 1 << 42
+log = PartitionLog(folder, config, clean=True)
+for _ in range(22):
+    log.append(batch(1, size=200, timestamp_ms=young_ms))
+log.close()
+log = PartitionLog(folder, config, recovery_point=22, clean=True)
+held = []
+if {error} == {EIO}:
+    disk.fail("pread", {EIO})
+try:
+    while {error} == {EMFILE}:
+        held.append(os.open("/dev/null", os.O_RDONLY))
+except OSError:
+    pass
+print(log.delete_old_segments(now_ms=young_ms + 1), log.offline)
+disk.heal()
+for each in held:
+    os.close(each)
+if not log.offline:
+    print(log.delete_old_segments(now_ms=young_ms + 1), log.delete_old_segments(now_ms=young_ms + 5001) > 5)
+"""
+    later = ["0", "True"] if error == EMFILE else []
+    assert run_with_failing_disk(tmp_path, code) == ["0", str(error == EIO), *later]
+
+
 def test_files_of_unused_segments_give_way_to_a_cut(tmp_path: Path) -> None:
     """Others hold all descriptors but those of the log's segments."""
     code = """
