@@ -8,6 +8,7 @@ but what our own deletions and moves have left behind.
 # ruff: noqa: PTH104
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 from collections.abc import Callable
@@ -293,7 +294,7 @@ class LogLoader:
         hosted = self._hosted
         self._tell_unclean_stops()
         report = self._report = LoadReport(hosted.info, hosted.warn, len(self._current))
-        failed: dict[str, StorageFailure] = {}
+        failed: dict[str, StorageFailure | OSError] = {}
         refused: list[OSError] = []
 
         def open_one(job: tuple[Key, PartitionFolder]) -> None:
@@ -304,7 +305,10 @@ class LogLoader:
             except StorageFailure as error:
                 failed[job[1].log_dir] = error
             except OSError as error:
-                refused.append(error)
+                if error.errno in (errno.EMFILE, errno.ENFILE):  # the directory is as good as before
+                    refused.append(error)
+                else:
+                    failed[job[1].log_dir] = error
 
         in_threads(open_one, [(key, folders[0]) for key, folders in self._current.items()], self._threads)
         for path, error in failed.items():

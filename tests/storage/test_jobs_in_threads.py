@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from pathlib import Path
 
 import pytest
 
 from kafka_cy.storage.log_loader import LogLoader, in_threads
-from kafka_cy.storage.log_manager import LogManager
+from kafka_cy.storage.log_manager import LogDirError, LogManager
+from kafka_cy.storage.partition_folders import PartitionFolder
 
 
 def test_the_failure_of_another_thread_is_raised_after_the_other_jobs() -> None:
@@ -26,6 +28,38 @@ def test_the_failure_of_another_thread_is_raised_after_the_other_jobs() -> None:
     with pytest.raises(MemoryError):
         in_threads(work, list(range(8)), 2)
     assert len(done) == 7
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EMFILE])
+def test_a_directory_that_fails_while_its_logs_are_opened_is_left_out(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lack of descriptors is no fault of the directory: the start is refused."""
+    topic_id = bytes(15) + b"t"
+    dirs = [str(tmp_path / "d1"), str(tmp_path / "d2")]
+    logs = LogManager(dirs, 1, "cluster", {"retention.ms": -1})
+    logs.start()
+    for index, log_dir in enumerate(dirs):
+        logs.create("t", index, topic_id, log_dir=log_dir)
+    logs.shutdown()
+    opened = LogLoader._open
+
+    def fail_in_first(loader: LogLoader, key: tuple[str, int], folder: PartitionFolder) -> None:
+        if folder.log_dir == dirs[0]:
+            raise OSError(number, "a fault")
+        opened(loader, key, folder)
+
+    monkeypatch.setattr(LogLoader, "_open", fail_in_first)
+    again = LogManager(dirs, 1, "cluster", {"retention.ms": -1}, warn=lambda text, **_: None)
+    again.open()
+    if number == errno.EMFILE:
+        with pytest.raises(LogDirError):
+            again.start({"t": (topic_id, 2)})
+    else:
+        again.start({"t": (topic_id, 2)})
+        assert again.offline_dirs == {dirs[0]}
+        assert list(again.partitions) == [("t", 1)]
+    again.shutdown()
 
 
 def test_a_start_that_lacks_memory_for_one_log_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
