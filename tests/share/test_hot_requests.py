@@ -273,10 +273,10 @@ def test_a_throttled_fetch_gets_no_records_and_locks_none(live: Live) -> None:
     member = live.member()
     member.client = Client(live.broker.bootstrap_servers, live.group)
     assert member.fetch(max_records=1) == [(0, 0, 1)]
-    live.limit(5.0)
+    live.limit(10.0)
     wait_until(lambda: member.fetch(max_records=1) == [] or member.acknowledge((1, 1, RELEASE)) != 0, "the quota")
     assert member.throttle_ms > 0 and member.records == b""
-    live.limit(5.0, remove=True)
+    live.limit(10.0, remove=True)
     other = live.member("other")
     rows = other.fetch()
     assert [row[:2] for row in rows][-1][1] == 3
