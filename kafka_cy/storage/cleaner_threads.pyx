@@ -370,10 +370,12 @@ cdef class LogCleaner:
         cdef int32_t threads = self.pool.control.config.threads
         self._take(config)
         if self.pool.control.config.threads == threads:
-            control_wake(&self.pool.control)
+            with nogil:
+                control_wake(&self.pool.control)
             return False
         self.restart_due = True
-        tell_to_stop(self.pool)     # at once: the threads share the memory by their new number
+        with nogil:
+            tell_to_stop(self.pool)     # at once: the threads share the memory by their new number
         return True
 
     def restart(self):
