@@ -180,7 +180,6 @@ class KafkaServer:
     def _start_logs(self) -> None:
         from kafka_cy.server.applied_config import AppliedConfig, cleaner_config
         from kafka_cy.server.cordoned_dirs import CordonedDirs
-        from kafka_cy.storage.log import StorageFailure
         from kafka_cy.storage.log_manager import LogManager
 
         assert self.arrangement is not None and self.cluster is not None
@@ -216,8 +215,8 @@ class KafkaServer:
         CordonedDirs(self.config, self.cluster, self.logs, self.log).start()
         try:
             self.arrangement.open_logs(self.logs)
-        except (OSError, ValueError, RuntimeError, StorageFailure) as error:
-            raise DataRefused(str(error)) from error
+        except (OSError, ValueError, RuntimeError, MemoryError) as error:
+            raise DataRefused(str(error) or "the logs cannot be opened: out of memory") from error
         for path in sorted(self.logs.offline_dirs):
             self.log.error("a log directory cannot be used and is offline", path=path)
         self.cluster.logs = self.logs

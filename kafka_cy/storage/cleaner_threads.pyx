@@ -376,6 +376,7 @@ cdef class LogCleaner:
         self.restart_due = True
         with nogil:
             tell_to_stop(self.pool)     # at once: the threads share the memory by their new number
+        self.restart_due = True         # again: restart(), on another thread, may have begun before the threads were told
         return True
 
     def restart(self):

@@ -7,7 +7,7 @@ from kafka_cy.storage.log_struct cimport LOG_OFFLINE, LOG_ONLINE, Log
 from kafka_cy.storage.storage_error cimport (
     STORAGE_BATCH_TOO_LARGE, STORAGE_COORDINATOR_FENCED, STORAGE_CORRUPT, STORAGE_DELETED, STORAGE_DUPLICATE_SEQUENCE,
     STORAGE_FENCED_LEADER_EPOCH, STORAGE_INVALID_PRODUCER_EPOCH, STORAGE_INVALID_TXN_STATE, STORAGE_IO_ERROR,
-    STORAGE_NOT_ENOUGH_REPLICAS, STORAGE_NOT_IN_TRANSACTION, STORAGE_NOT_LEADER, STORAGE_NO_MEMORY, STORAGE_OFFLINE,
+    STORAGE_NOT_ENOUGH_REPLICAS, STORAGE_NOT_IN_TRANSACTION, STORAGE_NOT_LEADER, STORAGE_NO_MEMORY, STORAGE_OFFLINE, STORAGE_OK,
     STORAGE_OFFSET_OUT_OF_RANGE, STORAGE_OUT_OF_ORDER_SEQUENCE, STORAGE_UNKNOWN_LEADER_EPOCH,
 )
 
@@ -56,6 +56,12 @@ class StorageFailure(OSError):
     def kafka_error_code(self) -> int:
         """The code that Kafka answers."""
         return KAFKA_ERROR_CODES.get(self.code, UNKNOWN_SERVER_ERROR)
+
+
+def is_shortage(error):
+    """Whether this OSError, which may be a StorageFailure, is of a process without memory or descriptors: the disk is as before."""
+    number = error.error_number if isinstance(error, StorageFailure) else error.errno
+    return getattr(error, "code", STORAGE_OK) == STORAGE_NO_MEMORY or number in (EMFILE, ENFILE, ENOMEM)
 
 
 class OffsetOutOfRange(StorageFailure):

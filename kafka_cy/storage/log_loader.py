@@ -8,7 +8,6 @@ but what our own deletions and moves have left behind.
 # ruff: noqa: PTH104
 from __future__ import annotations
 
-import errno
 import itertools
 import os
 from collections.abc import Callable
@@ -19,8 +18,9 @@ from kafka_cy.storage import checkpoints
 from kafka_cy.storage.hosted_logs import HostedLogs, Key
 from kafka_cy.storage.hosted_partition import HostedPartition
 from kafka_cy.storage.load_report import LoadReport, segments_read
-from kafka_cy.storage.log import OffsetOutOfRange, PartitionLog, StorageFailure
+from kafka_cy.storage.log import OffsetOutOfRange, PartitionLog
 from kafka_cy.storage.log_dir import NO_TOPIC_ID, LogDirError, folder_aside, write_topic_id
+from kafka_cy.storage.log_failure import is_shortage
 from kafka_cy.storage.partition_folders import (
     KnownTopics,
     LogDirContent,
@@ -62,6 +62,7 @@ class LogLoader:
         self._name_of = {topic_id: name for name, (topic_id, _) in known.items() if topic_id != NO_TOPIC_ID}
         self._current: dict[Key, list[PartitionFolder]] = {}
         self._offsets: dict[tuple[str, Key], Offsets] = {}
+        self._superseded: list[tuple[Key, str]] = []  # folders of partitions that have another one
         self._report: LoadReport | None = None  # while the logs are opened
 
     def run(self) -> None:
@@ -77,6 +78,7 @@ class LogLoader:
         self._tell_what_is_left_alone()
         self._hosted.sync_directories()
         self._open_all()
+        self._remove_superseded()
 
     # -- sorting out --
 
@@ -114,8 +116,7 @@ class LogLoader:
                 self._hosted.remove_later(folder.path, 0)
         for key, folders in left.items():
             if key in self._current:
-                for folder in folders:
-                    self._hosted.remove_later(folder.path, 0)
+                self._superseded += [(key, folder.path) for folder in folders]
             elif self._incomplete:
                 for folder in folders:
                     self._hosted.warn("a folder is kept until all log directories can be read", folder=folder.path)
@@ -152,9 +153,7 @@ class LogLoader:
         self._hosted.unsynced.add(source.log_dir)
         self._hosted.warn("an interrupted move between log directories was undone", folder=source.path, to=path)
         self._current[key] = [PartitionFolder(source.log_dir, *key, path, source.topic_id)]
-        for folder in folders:
-            if folder is not source:
-                self._hosted.remove_later(folder.path, 0)
+        self._superseded += [(key, folder.path) for folder in folders if folder is not source]
 
     def _settle_duplicates(self, key: Key, folders: list[PartitionFolder]) -> PartitionFolder:
         """A crash came after the first rename of a move, or the source of an earlier one was out of reach."""
@@ -185,7 +184,7 @@ class LogLoader:
         self._offsets[copy.log_dir, key] = self._offsets_of_move(key, copy, source)
         self._store_offsets(key, copy)
         renamed = self._rename(source, "delete")
-        self._hosted.remove_later(renamed, 0)
+        self._superseded.append((key, renamed))
         self._hosted.warn("an interrupted move between log directories was completed", folder=copy.path, removed=renamed)
         return copy
 
@@ -294,7 +293,7 @@ class LogLoader:
         hosted = self._hosted
         self._tell_unclean_stops()
         report = self._report = LoadReport(hosted.info, hosted.warn, len(self._current))
-        failed: dict[str, StorageFailure | OSError] = {}
+        failed: dict[str, OSError] = {}
         refused: list[OSError] = []
 
         def open_one(job: tuple[Key, PartitionFolder]) -> None:
@@ -302,10 +301,8 @@ class LogLoader:
                 if job[1].log_dir not in failed and not refused:
                     self._open(*job)
                     report.opened()
-            except StorageFailure as error:
-                failed[job[1].log_dir] = error
             except OSError as error:
-                if error.errno in (errno.EMFILE, errno.ENFILE):  # the directory is as good as before
+                if is_shortage(error):  # the directory is as good as before
                     refused.append(error)
                 else:
                     failed[job[1].log_dir] = error
@@ -320,6 +317,14 @@ class LogLoader:
             raise LogDirError("broken", str(refused[0])) from refused[0]
         report.finish()
         hosted.stale.update(key for path, key in self._offsets if hosted.dir_of.get(key) != path)
+
+    def _remove_superseded(self) -> None:
+        """Once the other folder of the partition is open: until then, each may be the last one that can be read."""
+        for key, path in self._superseded:
+            if key in self._hosted.partitions:
+                self._hosted.remove_later(path, 0)
+            else:
+                self._hosted.warn("a folder is kept until all log directories can be read", folder=path)
 
     def _tell_unclean_stops(self) -> None:
         for path, directory in self._hosted.dirs.items():

@@ -15,7 +15,7 @@ from typing import Any
 
 from kafka_cy.storage.hosted_logs import HostedLogs, Key
 from kafka_cy.storage.hosted_partition import HostedPartition
-from kafka_cy.storage.log import PartitionLog, StorageFailure
+from kafka_cy.storage.log import PartitionLog
 from kafka_cy.storage.log_dir import (
     NO_TOPIC_ID,
     LogDir,
@@ -26,6 +26,7 @@ from kafka_cy.storage.log_dir import (
     sync_topic_id,
     write_topic_id,
 )
+from kafka_cy.storage.log_failure import StorageFailure, is_shortage
 from kafka_cy.storage.log_loader import THREADS, LogLoader, in_threads
 from kafka_cy.storage.log_upkeep import CopyPace, LogUpkeep
 from kafka_cy.storage.partition_folders import (
@@ -84,8 +85,7 @@ class LogManager:
         self.log_dirs = list(log_dirs)
         self.strays: list[tuple[str, str]] = []  # (folder, what start() renamed it to)
         self.deleted_counts: list[int] = []  # what deleted partitions had counted (HostedPartition.counts), summed up
-        self._broker_id = broker_id
-        self._cluster_id = cluster_id
+        self._broker_id, self._cluster_id = broker_id, cluster_id
         self._recovery_threads = recovery_threads
         self._leads = leads
         self._hosted = HostedLogs(broker_id, default_config, loop, cleaner_config, on_offline, warn, info)
@@ -143,17 +143,17 @@ class LogManager:
                 if error.kind != "not writable" or len(self.log_dirs) == 1:
                     self._unlock_all()
                     raise
-                hosted.offline_dirs.add(path)
-                continue
             except OSError as error:
                 directory.unlock()
                 reason = f"log directory {path} cannot be read: {error.filename or path}: {error.strerror}"
-                if len(self.log_dirs) == 1:
+                if len(self.log_dirs) == 1 or is_shortage(error):
+                    self._unlock_all()
                     raise LogDirError("broken", reason) from error
                 hosted.warn(f"{reason}. It is offline")
-                hosted.offline_dirs.add(path)
+            else:
+                hosted.dirs[path] = directory
                 continue
-            hosted.dirs[path] = directory
+            hosted.offline_dirs.add(path)
         if not hosted.dirs:
             raise LogDirError("not writable", "none of the log directories can be used")
 

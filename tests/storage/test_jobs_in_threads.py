@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import errno
+import shutil
 import threading
+import uuid
 from pathlib import Path
 
 import pytest
 
+from kafka_cy.storage.log import StorageFailure
 from kafka_cy.storage.log_loader import LogLoader, in_threads
 from kafka_cy.storage.log_manager import LogDirError, LogManager
 from kafka_cy.storage.partition_folders import PartitionFolder
+from tests.waiting import wait_until
+
+IO_ERROR, NO_MEMORY = 2, 3  # StorageError
 
 
 def test_the_failure_of_another_thread_is_raised_after_the_other_jobs() -> None:
@@ -30,11 +36,20 @@ def test_the_failure_of_another_thread_is_raised_after_the_other_jobs() -> None:
     assert len(done) == 7
 
 
-@pytest.mark.parametrize("number", [errno.EROFS, errno.EMFILE])
+@pytest.mark.parametrize(
+    ("fault", "is_refused"),
+    [
+        (OSError(errno.EROFS, "a fault"), False),
+        (StorageFailure("open", IO_ERROR, errno.EIO), False),
+        (OSError(errno.EMFILE, "a fault"), True),
+        (StorageFailure("open", IO_ERROR, errno.EMFILE), True),
+        (StorageFailure("open", NO_MEMORY), True),
+    ],
+)
 def test_a_directory_that_fails_while_its_logs_are_opened_is_left_out(
-    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fault: OSError, is_refused: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A lack of descriptors is no fault of the directory: the start is refused."""
+    """A lack of descriptors or memory is no fault of the directory: the start is refused."""
     topic_id = bytes(15) + b"t"
     dirs = [str(tmp_path / "d1"), str(tmp_path / "d2")]
     logs = LogManager(dirs, 1, "cluster", {"retention.ms": -1})
@@ -46,13 +61,13 @@ def test_a_directory_that_fails_while_its_logs_are_opened_is_left_out(
 
     def fail_in_first(loader: LogLoader, key: tuple[str, int], folder: PartitionFolder) -> None:
         if folder.log_dir == dirs[0]:
-            raise OSError(number, "a fault")
+            raise fault
         opened(loader, key, folder)
 
     monkeypatch.setattr(LogLoader, "_open", fail_in_first)
     again = LogManager(dirs, 1, "cluster", {"retention.ms": -1}, warn=lambda text, **_: None)
     again.open()
-    if number == errno.EMFILE:
+    if is_refused:
         with pytest.raises(LogDirError):
             again.start({"t": (topic_id, 2)})
     else:
@@ -60,6 +75,40 @@ def test_a_directory_that_fails_while_its_logs_are_opened_is_left_out(
         assert again.offline_dirs == {dirs[0]}
         assert list(again.partitions) == [("t", 1)]
     again.shutdown()
+
+
+def test_the_source_of_a_move_stays_while_the_copy_cannot_be_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic_id = bytes(15) + b"t"
+    dirs = [str(tmp_path / "d1"), str(tmp_path / "d2")]
+    logs = LogManager(dirs, 1, "cluster", {"retention.ms": -1})
+    logs.start()
+    logs.create("t", 0, topic_id, log_dir=dirs[0])
+    logs.create("t", 1, topic_id, log_dir=dirs[1])
+    logs.shutdown()
+    source = tmp_path / "d2" / f"t-0.{uuid.uuid4().hex}-delete"
+    shutil.copytree(tmp_path / "d1" / "t-0", source)
+    opened, fails = LogLoader._open, [True]
+
+    def fail_in_first(loader: LogLoader, key: tuple[str, int], folder: PartitionFolder) -> None:
+        if folder.log_dir == dirs[0] and fails:
+            raise OSError(errno.EIO, "a fault")
+        opened(loader, key, folder)
+
+    monkeypatch.setattr(LogLoader, "_open", fail_in_first)
+    for _ in range(2):
+        lines: list[str] = []
+        again = LogManager(dirs, 1, "cluster", {"retention.ms": -1}, warn=lambda text, lines=lines, **_: lines.append(text))
+        again.start({"t": (topic_id, 2)})
+        if fails:
+            assert "a folder is kept until all log directories can be read" in lines
+            assert str(source) not in again._hosted.removals
+        else:
+            wait_until(lambda: not source.exists(), "the removal of the source")
+        again.shutdown()
+        assert source.exists() == bool(fails)
+        fails.clear()
 
 
 def test_a_start_that_lacks_memory_for_one_log_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
