@@ -32,7 +32,7 @@ def commit(harness: Harness, offset: int, member: str = "", generation: int = -1
 
 def call(harness: Harness, api_key: int, version: int, body: SimpleNamespace) -> list[dict[str, Any]]:
     responses: list[dict[str, Any]] = []
-    request = SimpleNamespace(api_version=version, authorizer=None, body=body, respond=responses.append, sender={})
+    request = SimpleNamespace(api_version=version, authorizer=None, body=body, body_size=0, respond=responses.append, sender={})
     context = SimpleNamespace(groups=harness.coordinator, cluster=harness.cluster, log=BrokerLog("error"))
     handle = cold_handler(api_key)
     assert handle is not None
