@@ -55,9 +55,9 @@ def test_a_cluster_works_together_and_stops(tmp_path: Path) -> None:
         def members() -> int:
             shown = subprocess.run(
                 [sys.executable, "-m", "kafka_cy", "cluster", "-o", "json", "-b", stack.bootstrap],
-                capture_output=True, text=True, timeout=60, check=True,
+                capture_output=True, text=True, timeout=60, check=False,
             )  # fmt: skip
-            return len(json.loads(shown.stdout)["brokers"])
+            return len(json.loads(shown.stdout)["brokers"]) if shown.returncode == 0 else 0  # none may answer yet
 
         wait_for("three brokers", lambda: members() == 3)
         wait_for("the brokers' metrics", lambda: stack.targets().get("kafka") == "up")
