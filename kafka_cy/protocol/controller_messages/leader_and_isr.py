@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from functools import partial
 from typing import NamedTuple
 from uuid import UUID
 
@@ -70,17 +71,8 @@ class LeaderAndIsrRequest(NamedTuple):
         """The body in this version."""
         out = Output(version >= FLEXIBLE_FROM)
         out += self.encode_head(version)
-        if version < _TOPICS_FROM:
-            out.array_length(sum(len(topic.partitions) for topic in self.topics))
-            for topic in self.topics:
-                for state in topic.partitions:
-                    out.string(topic.topic)
-                    _write_state(out, state, version)
-        else:
-            out.array_length(len(self.topics))
-            for topic in self.topics:
-                states = [encode_state(state, version) for state in topic.partitions]
-                out.topic(topic.topic, topic.topic_id, states, with_id=version >= TOPIC_IDS_FROM)
+        encode = partial(encode_state, version=version)
+        out.topics(self.topics, encode, with_topics=version >= _TOPICS_FROM, with_ids=version >= TOPIC_IDS_FROM)
         out += self.encode_end(version)
         return bytes(out)
 
@@ -191,7 +183,7 @@ class LeaderAndIsrResponse(NamedTuple):
 
 
 def encode_state(state: PartitionState, version: int) -> bytes:
-    """One partition, of a version with topics: equal for all brokers that hear of it, hence encoded once."""
+    """One partition: equal for all brokers that hear of it, hence encoded once."""
     out = Output(version >= FLEXIBLE_FROM)
     _write_state(out, state, version)
     return bytes(out)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from functools import partial
 from typing import NamedTuple
 
 from kafka_cy.protocol.controller_messages.wire import Input, Output
@@ -53,16 +54,7 @@ class StopReplicaRequest(NamedTuple):
             if len(set(deletes)) > 1:
                 raise ValueError(f"version {version} deletes all partitions or none")
             out.append(deletes[0] if deletes else self.delete_all)
-        if version == 0:
-            out.array_length(sum(len(topic.partitions) for topic in self.topics))
-            for topic in self.topics:
-                for partition in topic.partitions:
-                    out.string(topic.topic)
-                    out += struct.pack(">i", partition.partition)
-        else:
-            out.array_length(len(self.topics))
-            for topic in self.topics:
-                out.topic(topic.topic, None, [encode_partition(each, version) for each in topic.partitions], with_id=False)
+        out.topics(self.topics, partial(encode_partition, version=version), with_topics=version > 0)
         out.no_tags()
         return bytes(out)
 
@@ -135,7 +127,7 @@ class StopReplicaResponse(NamedTuple):
 
 
 def encode_partition(partition: StopReplicaPartition, version: int) -> bytes:
-    """One replica, of a version with topics."""
+    """One replica."""
     if version < OWN_DELETE_FROM:
         return struct.pack(">i", partition.partition)
     return _partition.pack(*partition) + b"\0"  # without tags

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from functools import partial
 from typing import NamedTuple
 from uuid import UUID
 
@@ -74,17 +75,8 @@ class UpdateMetadataRequest(NamedTuple):
     def encode(self, version: int) -> bytes:
         """The body in this version."""
         out = Output(version >= FLEXIBLE_FROM)
-        if version < _TOPICS_FROM:
-            out.array_length(sum(len(topic.partitions) for topic in self.topics))
-            for topic in self.topics:
-                for state in topic.partitions:
-                    out.string(topic.topic)
-                    _write_state(out, state, version)
-        else:
-            out.array_length(len(self.topics))
-            for topic in self.topics:
-                states = [encode_state(state, version) for state in topic.partitions]
-                out.topic(topic.topic, topic.topic_id, states, with_id=version >= TOPIC_IDS_FROM)
+        encode = partial(encode_state, version=version)
+        out.topics(self.topics, encode, with_topics=version >= _TOPICS_FROM, with_ids=version >= TOPIC_IDS_FROM)
         return self.encode_head(version) + out + self.encode_end(version)
 
     def encode_head(self, version: int) -> bytes:
@@ -154,7 +146,7 @@ class UpdateMetadataResponse(NamedTuple):
 
 
 def encode_state(state: UpdateMetadataPartition, version: int) -> bytes:
-    """One partition, of a version with topics."""
+    """One partition."""
     out = Output(version >= FLEXIBLE_FROM)
     _write_state(out, state, version)
     return bytes(out)

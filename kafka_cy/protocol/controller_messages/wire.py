@@ -7,7 +7,8 @@ encodes thousands of partitions at once.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 from uuid import UUID
 
 from kafka_cy.protocol.decoder import ELEMENTS_MAX, Cursor, MalformedRequest, TooManyElements
@@ -67,6 +68,22 @@ class Output(bytearray):
         self.array_length(len(partitions))
         self += b"".join(partitions)
         self.no_tags()
+
+    def topics(
+        self, topics: Sequence[Any], encode: Callable[[Any], bytes], *, with_topics: bool = True, with_ids: bool = False
+    ) -> None:
+        """Append partitions, which `encode` makes: in their topics, or, in a version without topics, each with its topic's name."""
+        if with_topics:
+            self.array_length(len(topics))
+            for topic in topics:
+                topic_id = topic.topic_id if with_ids else None
+                self.topic(topic.topic, topic_id, [encode(each) for each in topic.partitions], with_id=with_ids)
+            return
+        self.array_length(sum(len(topic.partitions) for topic in topics))
+        for topic in topics:
+            for each in topic.partitions:
+                self.string(topic.topic)
+                self += encode(each)
 
     def tags(self, fields: Iterable[tuple[int, bytes]]) -> None:
         """End a struct with these tagged fields, in ascending order."""
