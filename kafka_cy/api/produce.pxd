@@ -66,6 +66,7 @@ cdef struct Produce:
     int16_t transaction_epoch
     int16_t* answers                # of the transaction coordinator, by place in NamedPartitions; NULL: it was not asked
     bint asks                       # it stopped to ask the coordinator, not for a job
+    bint asks_again                 # once: about partitions that the coordinator has confirmed, and that have left its table since
     ProduceRules job_rules          # rules for a batch that needs a job
     Partition* job_appends_to       # a job is to append it; NULL: a job is to validate it, and the reactor appends
     Leaders leaders

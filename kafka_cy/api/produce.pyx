@@ -471,6 +471,7 @@ cdef int handle(Reactor* reactor, Request* request) noexcept nogil:
     produce.transaction_producer_id = -1
     produce.answers = NULL
     produce.asks = False
+    produce.asks_again = False
     produce.leaders.count = 0
     produce.internal_allowed = is_admin_client(request)
     if request.api_version < VERSION_APPENDED_MIN:

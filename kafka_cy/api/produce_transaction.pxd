@@ -12,6 +12,7 @@ from kafka_cy.storage.log cimport ORIGIN_CLIENT, AppendOrigin
 cdef enum:
     NOT_ASKED = -32768
     ASKED = -32767                  # the answer has not come yet
+    GONE = -32766                   # confirmed, but no longer in the table: to be asked again
 
 cdef AppendOrigin transaction_origin(int16_t version) noexcept nogil
 # With an authorizer: whether the request has transactional batches, and its client no right to write with its transactional id.
@@ -21,7 +22,7 @@ cdef bint transaction_is_denied(
 # Kafka's error code when the batch must not be appended, with its message (NULL: none). Called before the append of each
 # transactional batch.
 cdef int16_t transaction_refused(Produce* produce, const BatchHeader* header, const char** message) noexcept nogil
-# The append returned STORAGE_NOT_IN_TRANSACTION. True: the coordinator is to be asked (produce.asks); False: it was asked before.
+# The append returned STORAGE_NOT_IN_TRANSACTION. True: the coordinator is to be asked (produce.asks); False: it was asked twice.
 cdef bint transaction_must_ask(Produce* produce) noexcept nogil
 cdef QuestionRoom transaction_room(Reactor* reactor) noexcept nogil
 # Ask the coordinator about the partitions of the request that are not in the transaction. 0, or -1 without memory.

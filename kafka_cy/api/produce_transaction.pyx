@@ -94,7 +94,18 @@ cdef int16_t transaction_refused(Produce* produce, const BatchHeader* header, co
 
 
 cdef bint transaction_must_ask(Produce* produce) noexcept nogil:
-    produce.asks = produce.answers == NULL or produce.answers[produce.partition_at] == NOT_ASKED
+    """A confirmed partition has left the table when its transaction has ended, or when the coordinator stops or moves away.
+
+    The coordinator is asked again which of them it was. Else a broker that stops would refuse the batches of open transactions with
+    INVALID_TXN_STATE, an error from which producers do not recover.
+    """
+    if produce.answers == NULL or produce.answers[produce.partition_at] == NOT_ASKED:
+        produce.asks = True
+    elif not produce.asks_again:
+        produce.asks = produce.asks_again = True
+        produce.answers[produce.partition_at] = GONE
+    else:
+        produce.asks = False
     return produce.asks
 
 
@@ -201,6 +212,16 @@ cdef bint answers_begin(SuspendedProduce* suspended) noexcept nogil:
     return True
 
 
+cdef void forget_confirmed(SuspendedProduce* suspended) noexcept nogil:
+    """One confirmed partition has left the table: the coordinator is asked about it again, and about those that follow."""
+    cdef Produce* produce = &suspended.produce
+    cdef int32_t place
+    for place in range(produce.partition_at, suspended.named.partitions_count):
+        if produce.answers[place] == GONE or produce.answers[place] == ERROR_NONE:
+            produce.answers[place] = NOT_ASKED
+    suspended.asked_to = produce.partition_at + 1
+
+
 cdef int transaction_ask(Reactor* reactor, Request* request, SuspendedProduce* suspended) noexcept nogil:
     cdef Produce* produce = &suspended.produce
     cdef Reader r
@@ -210,6 +231,8 @@ cdef int transaction_ask(Reactor* reactor, Request* request, SuspendedProduce* s
     cdef int failed
     if not answers_begin(suspended):
         return -1
+    if produce.answers[produce.partition_at] == GONE:
+        forget_confirmed(suspended)
     reader_init(&r, request.body, request.body_size)
     transactional_id = read_string(&r, produce.flexible, &id_size)
     writer_init(&w, QUESTION_BYTES_MAX)

@@ -22,7 +22,8 @@ from .test_produce import batch, only, request
 from .test_produce_jobs import large
 
 TRANSACTIONAL = 0x10
-NOT_ENOUGH_REPLICAS, OUT_OF_ORDER, INVALID_PRODUCER_EPOCH, INVALID_TXN_STATE, INVALID_MAPPING = 19, 45, 47, 48, 49
+COORDINATOR_NOT_AVAILABLE, NOT_ENOUGH_REPLICAS, OUT_OF_ORDER = 15, 19, 45
+INVALID_PRODUCER_EPOCH, INVALID_TXN_STATE, INVALID_MAPPING = 47, 48, 49
 CONCURRENT_TRANSACTIONS, AUTHORIZATION_FAILED, PRODUCER_FENCED, ABORTABLE = 51, 53, 90, 120
 PID, EPOCH = 7, 3
 
@@ -50,14 +51,19 @@ def parse(body: bytes) -> Question:
 
 
 class Coordinator:
-    """Adds what it is asked about to the table, or answers the error of the partition. `held`: keeps the questions."""
+    """Adds what it is asked about to the table, or answers the error of the partition. `held`: keeps the questions.
+
+    `forgotten`: of how many questions it removes at once what it has added.
+    """
 
     def __init__(self) -> None:
         self.questions: list[Question] = []
         self.errors: dict[tuple[str, int], int] = {}
+        self.later_errors: dict[tuple[str, int], int] = {}  # when nothing is forgotten any more
         self.held: list[ControlRequest] | None = None
         self.server: Any = None
         self.adds = True
+        self.forgotten = 0
 
     def __call__(self, control: ControlRequest) -> None:
         control.begin()
@@ -69,10 +75,14 @@ class Coordinator:
 
     def answer(self, control: ControlRequest) -> None:
         question = parse(control.body)
+        adds = self.adds and not self.forgotten
+        if not self.forgotten:
+            self.errors |= self.later_errors
+        self.forgotten = max(self.forgotten - 1, 0)
         codes = []
         for topic, index in question.partitions:
             codes.append(self.errors.get((topic, index), 0))
-            if codes[-1] == 0 and self.adds:
+            if codes[-1] == 0 and adds:
                 partitions = [(self.server.topic_ids[topic].bytes, index)]
                 transaction_table.set_partitions(question.producer_id, question.epoch, partitions)
         control.respond(struct.pack(f">{len(codes)}h", *codes))
@@ -178,7 +188,36 @@ def test_a_transaction_that_ended_meanwhile(
     coordinator.adds = False  # it answers that the partition is there, and the table says that it is not
     (row,) = produce(connection, hot_server, 12, {("t", 0): data()})
     assert (row["error_code"], row["base_offset"], row["log_start_offset"]) == (INVALID_TXN_STATE, -1, 0)
-    assert row["error_message"] is None and len(coordinator.questions) == 1
+    assert row["error_message"] is None and len(coordinator.questions) == 2  # the second time it is believed
+
+
+@pytest.mark.parametrize("version", [3, 11, 12])
+def test_a_confirmed_partition_that_leaves_the_table(
+    hot_server: HotServer, connection: Connection, coordinator: Coordinator, version: int
+) -> None:
+    """A coordinator that stops or moves away removes the producers of open transactions. It is asked again."""
+    coordinator.forgotten = 1
+    rows = produce(connection, hot_server, version, {("t", index): data() for index in range(3)})
+    assert codes(rows) == [(0, 0, 0), (1, 0, 0), (2, 0, 0)]
+    assert [question.partitions for question in coordinator.questions] == [[("t", 0), ("t", 1), ("t", 2)]] * 2
+
+
+@pytest.mark.parametrize(
+    ("version", "answer", "error"),
+    [
+        (11, COORDINATOR_NOT_AVAILABLE, NOT_ENOUGH_REPLICAS),
+        (11, ABORTABLE, ABORTABLE),
+        (12, PRODUCER_FENCED, INVALID_PRODUCER_EPOCH),
+    ],
+)
+def test_what_the_coordinator_says_when_it_is_asked_again(
+    hot_server: HotServer, connection: Connection, coordinator: Coordinator, version: int, answer: int, error: int
+) -> None:
+    coordinator.forgotten = 1
+    coordinator.later_errors = {("t", 0): answer}
+    rows = produce(connection, hot_server, version, {("t", 0): data(), ("t", 1): data()})
+    assert codes(rows) == [(0, error, -1), (1, 0, 0)]
+    assert len(coordinator.questions) == 2
 
 
 @pytest.mark.parametrize("version", [3, 12])
