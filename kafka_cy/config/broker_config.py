@@ -419,8 +419,9 @@ class BrokerConfig:
             return
         value = self._typed[name] = parse_value(key, text)
         base = definitions.without_listener(name)
-        if base != name and not base.startswith(_OF_SINGLE_LISTENERS) and not key.ignored_because:
-            self.warnings.append(f"configuration key {name} has no effect: only ssl.* and sasl.* keys apply to a single listener")
+        if base != name and not base.startswith((*_OF_SINGLE_LISTENERS, *definitions.LISTENER_LIMITS)) and not key.ignored_because:
+            which = f"only ssl.*, sasl.*, {' and '.join(definitions.LISTENER_LIMITS)} apply to a single listener"
+            self.warnings.append(f"configuration key {name} has no effect: {which}")
         if (key.refused_because or self.ignores(key)) and has_meaning(key, value):
             if key.refused_because:
                 raise ConfigError(name, text, "unset", key.refused_because)

@@ -51,7 +51,11 @@ _UNIT_MS: Final = {
 #: Keys of a single listener: `listener.name.<listener in lower case>.<key>`.
 LISTENER_PREFIX: Final = "listener.name."
 
+#: Limits that a single listener can have beside those of the broker (KIP-402, KIP-612). They are no limits if they are unset.
+LISTENER_LIMITS: Final = ("max.connections", "max.connection.creation.rate")
+
 __all__ = [
+    "LISTENER_LIMITS",
     "LISTENER_PREFIX",
     "TOPIC_BROKER_SYNONYMS",
     "broker_key",

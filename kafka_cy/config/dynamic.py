@@ -45,6 +45,9 @@ PER_LISTENER: Final = frozenset(
     )
 )
 
+#: Keys of a single listener that can be changed.
+OF_LISTENERS: Final = PER_LISTENER.union(definitions.LISTENER_LIMITS)
+
 
 class Synonym(NamedTuple):
     """One level at which a setting has a value: the level's own key name, the value as text, the source."""
@@ -102,9 +105,9 @@ def validate_broker_settings(config: BrokerConfig, settings: Mapping[str, str], 
             fixed.append(name)
         elif name in PER_LISTENER:
             per_listener.append(name)
-        elif name.startswith(definitions.LISTENER_PREFIX) and definitions.without_listener(name) not in PER_LISTENER:
+        elif name.startswith(definitions.LISTENER_PREFIX) and definitions.without_listener(name) not in OF_LISTENERS:
             fixed.append(name)
-        elif key.scope == "per-broker" and cluster_default:
+        elif cluster_default and (key.scope == "per-broker" or name.startswith(definitions.LISTENER_PREFIX)):
             per_broker.append(name)
         else:
             values[name] = parse_value(key, config.resolved(name, text))

@@ -82,7 +82,9 @@ cdef void accept_some(ReactorState* reactor, Listener* listener) noexcept nogil:
     if reactor.dead_left:
         return                          # they still count: who takes the place of one comes in a later turn, not refused
     for i in range(ACCEPTS_PER_EVENT_MAX):  # no-cython-lint
-        wait_ns = 0 if listener.is_protected else creation_wait_ns(&network.connection_rate, reactor.shared.now_ns)
+        wait_ns = creation_wait_ns(&listener.connection_rate, reactor.shared.now_ns)
+        if not listener.is_protected:
+            wait_ns = max(wait_ns, creation_wait_ns(&network.connection_rate, reactor.shared.now_ns))
         if wait_ns > 0:
             accept_throttled(reactor, listener, wait_ns)
             return
@@ -110,6 +112,7 @@ cdef void accept_some(ReactorState* reactor, Listener* listener) noexcept nogil:
             free(connection)
             continue
         counter_add(&reactor.counters.accepted, 1)
+        creation_count(&listener.connection_rate, reactor.shared.now_ns)
         if not listener.is_protected:
             creation_count(&network.connection_rate, reactor.shared.now_ns)
         if listener.token_bytes_max:

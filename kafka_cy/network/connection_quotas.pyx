@@ -1,7 +1,8 @@
-"""Limits of connections: of an address, and of all together (Kafka's ConnectionQuotas, KIP-402).
+"""Limits of connections: of an address, of a listener, and of all together (Kafka's ConnectionQuotas, KIP-402).
 
 `max.connections` locks no broker out. Connections to a protected listener count, but the limit does not refuse them: the connection
-of another listener that has been idle for longest is closed instead. The same happens when the limit is lowered.
+of another listener that has been idle for longest is closed instead. The same happens when the limit is lowered. The limit of one
+listener (`listener.name.<listener>.max.connections`) only refuses new connections, also of brokers.
 
 A reactor closes connections of its own only. All reactors are told that there are too many, and each excess connection is taken
 off the count by one of them, so that no two close one for the same reason. Which reactor does is not determined: the order of
@@ -16,7 +17,7 @@ from kafka_cy.network.address_counts cimport address_enter, address_leave
 from kafka_cy.network.connection cimport Connection
 from kafka_cy.network.log_events cimport LOG_WARNING
 from kafka_cy.network.mailbox cimport mailbox_ring
-from kafka_cy.network.reactor_state cimport NetworkState, ReactorState, connection_log, connection_mark_dead
+from kafka_cy.network.reactor_state cimport Listener, NetworkState, ReactorState, connection_log, connection_mark_dead
 
 cdef enum:
     EXCESS_CLOSED_MAX = 20          # connections that a reactor closes in one turn: less than a millisecond
@@ -27,13 +28,13 @@ cdef inline bint is_protected(const NetworkState* network, const Connection* con
     return network.listeners[connection.listener].is_protected
 
 
-cdef bint place_take(NetworkState* network) noexcept nogil:
+cdef bint place_take(int64_t* connections, int64_t* connections_max) noexcept nogil:
     """The count never exceeds the limit here, not even for a moment: reactors would close a connection for it."""
-    cdef int64_t count = atomic_load_relaxed_i64(&network.connections)
-    while count < atomic_load_relaxed_i64(&network.connections_max):
-        if atomic_cas_i64(&network.connections, count, count + 1):
+    cdef int64_t count = atomic_load_relaxed_i64(connections)
+    while count < atomic_load_relaxed_i64(connections_max):
+        if atomic_cas_i64(connections, count, count + 1):
             return True
-        count = atomic_load_relaxed_i64(&network.connections)
+        count = atomic_load_relaxed_i64(connections)
     return False
 
 
@@ -55,14 +56,19 @@ cdef bint refuse(ReactorState* reactor, Connection* connection, const char* mess
 
 cdef bint connection_admit(ReactorState* reactor, Connection* connection) noexcept nogil:
     cdef NetworkState* network = reactor.network
+    cdef Listener* listener = &network.listeners[connection.listener]
     if not address_enter(
         &network.addresses, connection.address, atomic_load_relaxed_i64(&network.connections_per_ip_max)
     ):
         return refuse(reactor, connection, "refused: max.connections.per.ip is reached")
+    if not place_take(&listener.connections, &listener.connections_max):
+        address_leave(&network.addresses, connection.address)
+        return refuse(reactor, connection, "refused: max.connections of the listener is reached")
     if is_protected(network, connection):
         if atomic_add_i64(&network.connections, 1) > atomic_load_relaxed_i64(&network.connections_max):
             excess_announce(network)
-    elif not place_take(network):
+    elif not place_take(&network.connections, &network.connections_max):
+        atomic_sub_i64(&listener.connections, 1)
         address_leave(&network.addresses, connection.address)
         return refuse(reactor, connection, "refused: max.connections is reached")
     return True
@@ -70,6 +76,7 @@ cdef bint connection_admit(ReactorState* reactor, Connection* connection) noexce
 
 cdef void connection_leaves(ReactorState* reactor, Connection* connection) noexcept nogil:
     atomic_sub_i64(&reactor.connections, 1)
+    atomic_sub_i64(&reactor.network.listeners[connection.listener].connections, 1)
     if not connection.is_excess:
         atomic_sub_i64(&reactor.network.connections, 1)
     address_leave(&reactor.network.addresses, connection.address)

@@ -43,6 +43,9 @@ cdef struct Listener:
     int64_t token_bytes_max # of a frame before authentication (sasl.server.max.receive.size); 0: it does not ask for SASL
     bint names_certificates # client certificates name users (certificate.pyx)
     bint is_protected       # of brokers: limits of all listeners together do not apply to its connections
+    int64_t connections     # (a)
+    int64_t connections_max # (a)
+    ConnectionRate connection_rate
     Transport* transport    # under transports_mutex; NULL: plaintext
 
 # Purpose: state that reactors and Python share. Lifetime: the Server object's. Threads: (a) atomics; limits and listeners

@@ -54,6 +54,7 @@ cdef enum:
     RESPONSES_PER_CONNECTION_BYTES_MAX = 8388608
     AUTHENTICATION_TIMEOUT_NS = 30000000000
     NEVER_FLEXIBLE = 32767
+    CONNECTIONS_NO_LIMIT = 0x7fffffff
 
 MOST_REACTORS = REACTORS_MAX        # for Python
 
@@ -149,6 +150,9 @@ cdef class Server:
         network.connections_max = connections_max
         network.connections_per_ip_max = connections_per_ip_max
         network.connection_rate.per_second = CREATION_RATE_NO_LIMIT
+        for i in range(LISTENERS_MAX):
+            network.listeners[i].connections_max = CONNECTIONS_NO_LIMIT
+            network.listeners[i].connection_rate.per_second = CREATION_RATE_NO_LIMIT
         network.idle_timeout_ns = idle_timeout_ms * 1000000 if idle_timeout_ms > 0 else 0
         network.in_flight_max = max(in_flight_max, 1)
         network.queued_requests_max = max(queued_requests_max, 1)
@@ -223,6 +227,14 @@ cdef class Server:
         """Change the limit of all connections. Too many ones are closed (connection_quotas.pyx). Safe at any time."""
         counter_set(&self.network.connections_max, connections_max)
         excess_announce(self.network)
+
+    def set_listener_limits(self, int listener_index, int64_t connections_max, int64_t creations_per_second):
+        """Change how many connections one listener may have, and how many it accepts per second (see
+        set_connection_creation_rate). Safe at any time, also before `listen`; open ones stay."""
+        if not 0 <= listener_index < LISTENERS_MAX:
+            raise ValueError(f"unknown listener {listener_index}")
+        counter_set(&self.network.listeners[listener_index].connections_max, connections_max)
+        counter_set(&self.network.listeners[listener_index].connection_rate.per_second, creations_per_second)
 
     def set_connections_per_ip_max(self, int64_t connections_per_ip_max):
         """Change the limit of connections per address; 0 refuses all new ones. Safe at any time; open ones stay."""

@@ -10,7 +10,7 @@ from kafka_cy.cluster.topics import Topic
 from kafka_cy.config import definitions
 from kafka_cy.config.broker_config import BROKER_KEYS_OF_LOGS, BrokerConfig
 from kafka_cy.config.dynamic import CLUSTER_DEFAULT
-from kafka_cy.server.connection_limits import LIMIT_KEYS, ConnectionLimits
+from kafka_cy.server.connection_limits import ConnectionLimits, are_limited_by
 from kafka_cy.server.topic_settings import usable_settings
 
 #: Broker keys used by the logs. A change reaches the logs of all topics in slices (AppliedConfig._catch_up).
@@ -107,7 +107,7 @@ class AppliedConfig:
         )
 
     def _broker_settings_changed(self, names: frozenset[str]) -> None:
-        if names & LIMIT_KEYS and self.connection_limits is not None:
+        if self.connection_limits is not None and are_limited_by(names):
             self.connection_limits.apply(self.config)
         if SLOW_REQUESTS in names and self.server is not None:
             self.server.set_slow_request_threshold_ms(self.config[SLOW_REQUESTS])

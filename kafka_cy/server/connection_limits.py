@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
+from kafka_cy.config.definitions import LISTENER_LIMITS, without_listener
 from kafka_cy.network.host_names import numeric_address, resolve
 
-LIMIT_KEYS: Final = frozenset(
-    ("max.connections", "max.connections.per.ip", "max.connections.per.ip.overrides", "max.connection.creation.rate")
-)
+_NO_LIMIT: Final = 0x7FFFFFFF
+_KEYS: Final = frozenset((*LISTENER_LIMITS, "max.connections.per.ip", "max.connections.per.ip.overrides"))
+
+
+def are_limited_by(names: Iterable[str]) -> bool:
+    """Whether connections have a limit that one of these keys sets, for all listeners or for one."""
+    return not _KEYS.isdisjoint(map(without_listener, names))
 
 
 def protected_listeners(config: Any) -> frozenset[str]:
@@ -23,6 +28,12 @@ def protected_listeners(config: Any) -> frozenset[str]:
         return frozenset()
     names = (config.inter_broker_listener_name, config.control_plane_listener_name)
     return frozenset(name for name in names if name is not None)
+
+
+def _own(config: Any, listener: str, limit: str) -> int:
+    """The listener's own limit. Without one, only that of all listeners together applies."""
+    key, value = config.of_listener(listener, limit)
+    return int(value) if key != limit else _NO_LIMIT
 
 
 class ConnectionLimits:
@@ -48,6 +59,8 @@ class ConnectionLimits:
         self._server.set_connections_max(int(config["max.connections"]))
         self._server.set_connections_per_ip_max(int(config["max.connections.per.ip"]))
         self._server.set_connection_creation_rate(int(config["max.connection.creation.rate"]))
+        for index, listener in enumerate(config.listeners):
+            self._server.set_listener_limits(index, *(_own(config, listener.name, key) for key in LISTENER_LIMITS))
         overrides = {host: (numeric_address(host), limit) for host, limit in config.connections_per_ip_overrides.items()}
         with self._lock:
             self._generation += 1

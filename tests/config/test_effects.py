@@ -120,10 +120,10 @@ def test_a_refused_key_stops_the_start_with_its_reason(key: ConfigKey) -> None:
     assert BrokerConfig({key.name: to_text(key.default) or ""} if key.type != "BOOLEAN" else {}).warnings == []
 
 
-def test_a_listener_cannot_have_its_own_connection_limit() -> None:
-    config = BrokerConfig({"listener.name.plaintext.max.connections": "5"})
+def test_a_key_of_the_whole_broker_has_no_effect_on_one_listener() -> None:
+    config = BrokerConfig({"listener.name.plaintext.num.partitions": "5"})
     assert len(config.warnings) == 1
-    assert "listener.name.plaintext.max.connections has no effect: only ssl.* and sasl.* keys" in config.warnings[0]
+    assert "listener.name.plaintext.num.partitions has no effect: only ssl.*, sasl.*, max.connections and" in config.warnings[0]
 
 
 def test_a_broker_gives_its_logs_all_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

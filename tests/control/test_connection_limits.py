@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from kafka_cy.config.broker_config import BrokerConfig
-from kafka_cy.server.connection_limits import ConnectionLimits, protected_listeners
+from kafka_cy.server.connection_limits import ConnectionLimits, are_limited_by, protected_listeners
 from tests.no_threads import forbid_threads
 from tests.waiting import wait_until
 
+NO_LIMIT = 0x7FFFFFFF
 ONE, TWO = bytes([10, 0, 0, 1]), bytes([10, 0, 0, 2])
 
 
@@ -21,18 +22,24 @@ class Server:
 
     def __init__(self) -> None:
         self.overrides: dict[bytes, int] = {}
+        self.of_listeners: dict[int, tuple[int, int]] = {}
 
     def set_connections_max(self, limit: int) -> None:
         """Not looked at."""
 
     set_connections_per_ip_max = set_connection_creation_rate = set_connections_max
 
+    def set_listener_limits(self, index: int, connections_max: int, creations_per_second: int) -> None:
+        self.of_listeners[index] = connections_max, creations_per_second
+
     def set_connections_per_ip_overrides(self, limits: dict[bytes, int]) -> None:
         self.overrides = limits
 
 
 class Config(dict[str, int]):
-    """A configuration with these overrides."""
+    """A configuration with these overrides, and no listeners."""
+
+    listeners = ()
 
     def __init__(self, **overrides: int) -> None:
         super().__init__({"max.connections": 1, "max.connections.per.ip": 1, "max.connection.creation.rate": 1})
@@ -131,3 +138,31 @@ def test_nothing_is_protected_without_other_brokers() -> None:
     config = BrokerConfig({"listeners": "PLAINTEXT://:9092,SSL://:9093"})
     assert config.inter_broker_listener_name == "PLAINTEXT"
     assert protected_listeners(config) == frozenset()
+
+
+def test_a_listener_has_limits_of_its_own() -> None:
+    """They apply beside those of all listeners, which are none of a listener's own."""
+    config = BrokerConfig(
+        {
+            "listeners": "PLAINTEXT://:9092,SSL://:9093",
+            "max.connections": "9",
+            "listener.name.plaintext.max.connections": "5",
+            "listener.name.ssl.max.connection.creation.rate": "7",
+        }
+    )
+    assert config.warnings == []
+    server = Server()
+    ConnectionLimits(server, lambda *_, **__: None).apply(config)
+    assert server.of_listeners == {0: (5, NO_LIMIT), 1: (NO_LIMIT, 7)}
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ({"listener.name.ssl.max.connections"}, True),
+        ({"max.connections.per.ip", "num.partitions"}, True),
+        ({"listener.name.ssl.ssl.keystore.location", "num.partitions"}, False),
+    ],
+)
+def test_which_changes_concern_the_limits(names: set[str], expected: bool) -> None:
+    assert are_limited_by(names) is expected

@@ -12,6 +12,7 @@ from tests.waiting import wait_until
 
 Make = Callable[..., Harness]
 REFUSED = "refused: max.connections is reached"
+REFUSED_BY_LISTENER = "refused: max.connections of the listener is reached"
 CLOSED = "closed: there are more connections than max.connections"
 NO_RATE_LIMIT = 0x7FFFFFFF
 
@@ -154,3 +155,57 @@ def test_without_listeners_for_brokers_nothing_is_protected(harness: Make) -> No
     assert answers(client)
     assert is_refused(made)
     assert answers(client) and made.server.counters()["closed_excess"] == 0
+
+
+def test_a_listener_with_a_limit_of_its_own(harness: Make) -> None:
+    """It refuses new connections of this listener only; open ones stay when it is lowered."""
+    made = harness(2, has_brokers=True)
+    made.server.set_listener_limits(0, 2, NO_RATE_LIMIT)
+    clients = [made.client() for _ in range(2)]
+    assert all(answers(client) for client in clients)
+    assert is_refused(made)
+    assert answers(made.broker())
+    made.server.set_listener_limits(0, 1, NO_RATE_LIMIT)
+    assert all(answers(client) for client in clients)
+    clients[0].close()
+    made.wait_for_counter("connections", 2)
+    assert is_refused(made)
+    clients[1].close()
+    made.wait_for_counter("connections", 1)
+    assert answers(made.client())
+    assert made.log() == [REFUSED_BY_LISTENER] * 2
+
+
+@plaintext_only
+def test_a_refusal_of_all_listeners_gives_the_place_of_one_back(harness: Make) -> None:
+    made = harness(1, connections_max=1, has_brokers=True)
+    made.server.set_listener_limits(0, 2, NO_RATE_LIMIT)
+    assert answers(made.client())
+    assert is_refused(made)
+    made.server.set_connections_max(3)
+    assert answers(made.client())
+    assert is_refused(made)
+    assert made.log() == [REFUSED, REFUSED_BY_LISTENER]
+
+
+@plaintext_only
+def test_a_limit_of_the_listener_between_brokers(harness: Make) -> None:
+    """Unlike that of all listeners, it applies to brokers, and closes nobody else's connection."""
+    made = harness(1, has_brokers=True)
+    made.server.set_listener_limits(1, 1, NO_RATE_LIMIT)
+    client, broker = made.client(), made.broker()
+    assert answers(client) and answers(broker)
+    assert made.broker().closed_by_server()
+    assert answers(client) and answers(broker)
+    assert made.log() == [REFUSED_BY_LISTENER]
+
+
+@plaintext_only
+def test_a_listener_with_a_rate_of_its_own(harness: Make) -> None:
+    made = harness(2, has_brokers=True)
+    made.server.set_listener_limits(0, NO_RATE_LIMIT, 0)
+    waiting = made.client()
+    wait_until(lambda: throttled(made, 0) == 2, "both reactors to stop accepting clients")
+    assert answers(made.broker()) and throttled(made, 1) == 0
+    made.server.set_listener_limits(0, NO_RATE_LIMIT, 1)
+    assert answers(waiting)

@@ -26,10 +26,12 @@ KEYS: Final[tuple[Entry, ...]] = (
     ("max.connection.creation.rate", "INT", "2147483647", "cluster-wide",
      ("at_least", 0), "MEDIUM", "server",
      "Maximum number of new connections per second. Further connections wait in the backlog of their listener. Those "
-     "between brokers do not count in a cluster, if they have a listener of their own."),
+     "between brokers do not count in a cluster, if they have a listener of their own. A listener can have its own limit too: "
+     "listener.name.<listener>.max.connection.creation.rate."),
     ("max.connections", "INT", "2147483647", "cluster-wide", ("at_least", 0), "MEDIUM", "server",
      "Maximum number of connections. Those between brokers are not refused in a cluster, if they have a listener of their "
-     "own: the connection of another listener that is idle for longest is closed."),
+     "own: the connection of another listener that is idle for longest is closed. A listener can have its own limit too: "
+     "listener.name.<listener>.max.connections, above which new connections are refused, also those of brokers."),
     ("max.connections.per.ip", "INT", "2147483647", "cluster-wide", ("at_least", 0), "MEDIUM", "server",
      "Maximum number of connections from one IP address. 0 is allowed only together with "
      "max.connections.per.ip.overrides and admits only the addresses listed there."),
