@@ -169,7 +169,7 @@ KIPS: Final[tuple[Kip, ...]] = (
     Kip(392, "Fetch from a follower", "yes", "in a cluster; of the selectors, RackAwareReplicaSelector"),
     Kip(394, "Member id before the first join", "yes"),
     Kip(396, "Offsets in the admin client", "yes"),
-    Kip(402, "Limit of connections of a broker", "partly", "limits of single listeners are not applied"),
+    Kip(402, "Limit of connections of a broker", "yes"),
     Kip(405, "Tiered storage", "no", "not planned"),
     Kip(412, "Log levels at run time", "partly", "there is one logger, root"),
     Kip(421, "Config providers in the configuration of brokers and tools", "yes"),

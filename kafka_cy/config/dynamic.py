@@ -107,7 +107,7 @@ def validate_broker_settings(config: BrokerConfig, settings: Mapping[str, str], 
             per_listener.append(name)
         elif name.startswith(definitions.LISTENER_PREFIX) and definitions.without_listener(name) not in OF_LISTENERS:
             fixed.append(name)
-        elif cluster_default and (key.scope == "per-broker" or name.startswith(definitions.LISTENER_PREFIX)):
+        elif key.scope == "per-broker" and cluster_default:
             per_broker.append(name)
         else:
             values[name] = parse_value(key, config.resolved(name, text))

@@ -10,12 +10,12 @@ from kafka_cy.config.definitions import LISTENER_LIMITS, without_listener
 from kafka_cy.network.host_names import numeric_address, resolve
 
 _NO_LIMIT: Final = 0x7FFFFFFF
-_KEYS: Final = frozenset((*LISTENER_LIMITS, "max.connections.per.ip", "max.connections.per.ip.overrides"))
+LIMIT_KEYS: Final = frozenset((*LISTENER_LIMITS, "max.connections.per.ip", "max.connections.per.ip.overrides"))
 
 
 def are_limited_by(names: Iterable[str]) -> bool:
     """Whether connections have a limit that one of these keys sets, for all listeners or for one."""
-    return not _KEYS.isdisjoint(map(without_listener, names))
+    return not LIMIT_KEYS.isdisjoint(map(without_listener, names))
 
 
 def protected_listeners(config: Any) -> frozenset[str]:

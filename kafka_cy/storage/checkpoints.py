@@ -42,7 +42,10 @@ def write_offsets(path: str, offsets: dict[tuple[str, int], int]) -> None:
 
 
 def read_offsets(path: str, damaged: Callable[[str], object] = lambda why: None) -> dict[tuple[str, int], int]:
-    """Return {(topic, partition): offset}; empty for a missing file, and for a damaged one, of which `damaged(why)` is told."""
+    """Return {(topic, partition): offset}; empty for a missing file, and for a damaged one, of which `damaged(why)` is told.
+
+    Raises OSError for a file that cannot be read: what it holds is not known.
+    """
     try:
         with open(path, encoding="utf-8") as file:
             lines = file.read().split("\n")
@@ -55,7 +58,7 @@ def read_offsets(path: str, damaged: Callable[[str], object] = lambda why: None)
         return found
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, IndexError) as error:
+    except (ValueError, IndexError) as error:
         damaged(str(error))
         return {}
 

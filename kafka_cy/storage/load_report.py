@@ -14,6 +14,7 @@ from typing import Any, Final
 CUT_LOGS_MAX: Final = 20  # that are named, and as many repaired ones; all of them count in the result
 PROGRESS_EVERY_S: Final = 10.0
 SUFFIX: Final = ".log"
+BASE_DIGITS: Final = 20  # of the base offset in the name
 
 
 class LoadReport:
@@ -80,6 +81,12 @@ class LoadReport:
         self._info("logs are open", **details)
 
 
+def is_segment(name: str) -> bool:
+    """Whether a file has the name of a segment; others in a partition's folder are somebody else's."""
+    base = name.removesuffix(SUFFIX)
+    return name.endswith(SUFFIX) and len(base) == BASE_DIGITS and base.isascii() and base.isdigit()
+
+
 def segments_read(folder: str, recovery_point: int) -> dict[int, int]:
     """Return the sizes of the segments that a recovery from `recovery_point` reads, by base offset.
 
@@ -88,6 +95,6 @@ def segments_read(folder: str, recovery_point: int) -> dict[int, int]:
     names = os.listdir(folder)  # noqa: PTH208 (start time)
     if any(name.endswith(".swap") for name in names):
         return {}
-    bases = sorted(int(name[: -len(SUFFIX)]) for name in names if name.endswith(SUFFIX) and name[: -len(SUFFIX)].isdigit())
+    bases = sorted(int(name[:BASE_DIGITS]) for name in names if is_segment(name))
     first = max((base for base in bases if base <= recovery_point), default=0)
-    return {base: os.stat(f"{folder}/{base:020d}{SUFFIX}").st_size for base in bases if base >= first}  # noqa: PTH116
+    return {base: os.stat(f"{folder}/{base:0{BASE_DIGITS}d}{SUFFIX}").st_size for base in bases if base >= first}  # noqa: PTH116

@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Literal
 
 from kafka_cy.storage.checkpoints import read_properties, sync_directory, write_file
+from kafka_cy.storage.log_failure import is_shortage
 
 Kind = Literal["locked", "not writable", "other cluster", "broken"]
 CLEAN_SHUTDOWN = ".kafka_cleanshutdown"
@@ -62,7 +63,7 @@ class LogDir:
         return f"{self.path}/{name}"
 
     def lock(self) -> None:
-        """Keep other processes, including Kafka's, from using the directory. Raises LogDirError."""
+        """Keep other processes, including Kafka's, from using the directory. Raises LogDirError, or OSError without descriptors."""
         try:
             self._lock_fd = os.open(self._file(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             # Java's FileChannel.lock takes a POSIX record lock; flock alone would not detect a running Kafka.
@@ -72,6 +73,8 @@ class LogDir:
             self.unlock()
             if isinstance(error, BlockingIOError | PermissionError):
                 raise _in_use(self.path) from error
+            if is_shortage(error):
+                raise  # the directory is as good as before
             raise LogDirError(
                 "not writable", f"log directory {self.path} cannot be locked: {error.strerror}"
             ) from error

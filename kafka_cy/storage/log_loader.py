@@ -53,7 +53,7 @@ class LogLoader:
         `incomplete`: partitions may lie in directories that cannot be read, or are missing."""
         self.strays: list[tuple[str, str]] = []  # (folder, what it was renamed to)
         self._hosted = hosted
-        self._contents = contents
+        self._contents = dict(contents)
         self._known = known
         self._deleting = deleting
         self._threads = threads
@@ -67,16 +67,18 @@ class LogLoader:
 
     def run(self) -> None:
         """Raises LogDirError. A directory in which a log cannot be read goes offline, as long as another one works."""
+        self._read_checkpoints()
         for content in self._contents.values():
             for folder in content.partitions:
                 self._sort_out(folder)
-        self._read_checkpoints()
         self._settle_copies()
         for key, folders in self._current.items():
             if len(folders) > 1:
                 self._current[key] = [self._settle_duplicates(key, folders)]
         self._tell_what_is_left_alone()
         self._hosted.sync_directories()
+        if not self._hosted.dirs:
+            raise LogDirError("broken", "none of the log directories can be synced to disk")
         self._open_all()
         self._remove_superseded()
 
@@ -240,15 +242,28 @@ class LogLoader:
     # -- opening --
 
     def _read_checkpoints(self) -> None:
-        for path in self._hosted.dirs:
-            starts = self._read_checkpoint(f"{path}/{checkpoints.LOG_STARTS}")
-            recovery = self._read_checkpoint(f"{path}/{checkpoints.RECOVERY_POINTS}")
-            watermarks = self._read_checkpoint(f"{path}/{checkpoints.HIGH_WATERMARKS}")
-            cleaned = self._read_checkpoint(f"{path}/{checkpoints.CLEANER_OFFSETS}")
-            for key in {*starts, *recovery, *watermarks, *cleaned}:
-                self._offsets[path, key] = (
-                    starts.get(key, -1), recovery.get(key, -1), watermarks.get(key, -1), cleaned.get(key, -1)
-                )  # fmt: skip
+        """First: nothing of a directory is touched whose checkpoints cannot be read."""
+        for path in list(self._hosted.dirs):
+            try:
+                self._read_checkpoints_of(path)
+            except OSError as error:
+                reason = f"the checkpoints of log directory {path} cannot be read: {error}"
+                if is_shortage(error) or len(self._hosted.dirs) == 1:
+                    raise LogDirError("broken", reason) from error
+                self._leave_out(path)
+                del self._contents[path]
+                self._incomplete = True
+                self._hosted.warn(f"{reason}. It is offline", path=path)
+
+    def _read_checkpoints_of(self, path: str) -> None:
+        starts = self._read_checkpoint(f"{path}/{checkpoints.LOG_STARTS}")
+        recovery = self._read_checkpoint(f"{path}/{checkpoints.RECOVERY_POINTS}")
+        watermarks = self._read_checkpoint(f"{path}/{checkpoints.HIGH_WATERMARKS}")
+        cleaned = self._read_checkpoint(f"{path}/{checkpoints.CLEANER_OFFSETS}")
+        for key in {*starts, *recovery, *watermarks, *cleaned}:
+            self._offsets[path, key] = (
+                starts.get(key, -1), recovery.get(key, -1), watermarks.get(key, -1), cleaned.get(key, -1)
+            )  # fmt: skip
 
     def _read_checkpoint(self, file: str) -> dict[Key, int]:
         def damaged(why: str) -> None:
@@ -298,7 +313,7 @@ class LogLoader:
 
         def open_one(job: tuple[Key, PartitionFolder]) -> None:
             try:
-                if job[1].log_dir not in failed and not refused:
+                if job[1].log_dir in hosted.dirs and job[1].log_dir not in failed and not refused:
                     self._open(*job)
                     report.opened()
             except OSError as error:

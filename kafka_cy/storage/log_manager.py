@@ -143,6 +143,7 @@ class LogManager:
                 if error.kind != "not writable" or len(self.log_dirs) == 1:
                     self._unlock_all()
                     raise
+                hosted.warn(f"{error}. It is offline")
             except OSError as error:
                 directory.unlock()
                 reason = f"log directory {path} cannot be read: {error.filename or path}: {error.strerror}"

@@ -12,7 +12,7 @@ from kafka_cy.storage.hosted_logs import HostedLogs
 from kafka_cy.storage.hosted_partition import HostedPartition
 from kafka_cy.storage.log import StorageFailure
 from kafka_cy.storage.log_moves import LogMoves
-from kafka_cy.storage.removals import remove
+from kafka_cy.storage.removals import again, remove
 
 FAILURES_CHECK_S = 0.25  # compares one integer
 PAUSE_MIN_S = 0.02  # whatever flush.ms is, and other intervals: each turn looks at all partitions
@@ -223,10 +223,18 @@ class LogUpkeep:
             self._hosted.write_high_watermarks()
 
     def _run_removals(self) -> None:
-        for folder, removal in self._hosted.take_due_removals().items():
-            left = remove(folder, removal)
-            if left is not None:
-                self._hosted.plan_removal(folder, left)
+        hosted = self._hosted
+        for folder, removal in hosted.take_due_removals().items():
+            try:
+                left = remove(folder, removal)
+            except Exception as error:  # noqa: BLE001 the other folders have their turn; out of descriptors, an import fails
+                hosted.warn("a removal failed, and is tried again", folder=folder, error=repr(error))
+                left = again(removal)
+            if left is None:
+                continue
+            if left.failed and not removal.failed:
+                hosted.warn("a folder cannot be removed; it is tried again", folder=folder)
+            hosted.plan_removal(folder, left)
 
     def _after_cleaning(self) -> None:
         """After cleaning rounds: checkpoint the clean offsets, schedule removal of replaced files, report uncleanable

@@ -1,7 +1,7 @@
 """What is removed later: the folders of deleted partitions, and the `.deleted` files of removed segments."""
 
 # The os functions, not pathlib, which costs start time.
-# ruff: noqa: PTH108
+# ruff: noqa: PTH108, PTH110
 from __future__ import annotations
 
 import os
@@ -11,6 +11,7 @@ from typing import NamedTuple
 from kafka_cy.storage.log_dir import remove_tree
 
 CLOCK_STEP_NS = 1_000_000_000  # the wall clock is believed to be set if it differs by more from the monotonic clock
+RETRY_MS_MIN = 60_000  # of a folder that could not be removed
 wall_clock_ns = time.time_ns  # the clock of the files' change times
 
 
@@ -20,6 +21,7 @@ class Removal(NamedTuple):
     due_s: float  # monotonic
     delay_ms: int  # file.delete.delay.ms
     clock_ns: int | None  # wall clock minus monotonic clock when this was planned; None: it does not matter
+    failed: bool = False  # the folder could not be removed when it was due
 
 
 def planned(delay_ms: int) -> Removal:
@@ -39,7 +41,7 @@ def remove(folder: str, removal: Removal) -> Removal | None:
     """
     if folder.endswith(("-delete", "-future")):
         remove_tree(folder)
-        return None
+        return again(removal) if os.path.lexists(folder) else None
     if removal.clock_ns is not None and abs(_clock_ns() - removal.clock_ns) > CLOCK_STEP_NS:
         # The clock was set, and files look older or younger than they are. So all wait once more, but not for ever.
         return planned(removal.delay_ms)._replace(clock_ns=None)
@@ -47,6 +49,11 @@ def remove(folder: str, removal: Removal) -> Removal | None:
     if wait_ns is None:
         return None
     return Removal(time.monotonic() + wait_ns / 1e9, removal.delay_ms, _clock_ns())
+
+
+def again(removal: Removal) -> Removal:
+    """The next attempt on a folder that could not be removed."""
+    return planned(max(removal.delay_ms, RETRY_MS_MIN))._replace(failed=True)
 
 
 def _unlink_deleted(folder: str, delay_ns: int) -> int | None:

@@ -288,7 +288,6 @@ def test_alter_replaces_all_settings(broker: Broker) -> None:
         (BROKER, "1", ("listeners", SET, "A://:1"), 42, "Cannot update these configs dynamically: [listeners]"),
         (BROKER, "", ("ssl.keystore.type", SET, "PEM"), 42, "only per-listener"),
         (BROKER, "", ("listener.name.a.ssl.keystore.type", SET, "PEM"), 42, "at default cluster level"),
-        (BROKER, "", ("listener.name.a.max.connections", SET, "5"), 42, "at default cluster level"),
         (BROKER, "1", ("listener.name.a.max.connections", SET, "-1"), 42, "Value must be at least 0"),
         (BROKER, "1", ("listener.name.a.num.partitions", SET, "1"), 42, "Cannot update these configs dynamically"),
         (BROKER, "1", ("listener.name.a.ssl.client.auth", SET, "none"), 42, "Cannot update these configs dynamically"),
@@ -322,6 +321,7 @@ def test_changes_that_are_refused(
 def test_limits_of_a_listener_can_be_changed(broker: Broker) -> None:
     assert broker.alter(BROKER, "1", ("listener.name.plaintext.max.connections", SET, "5")) == (0, None)
     assert broker.alter(BROKER, "1", ("listener.name.plaintext.max.connection.creation.rate", SET, "7")) == (0, None)
+    assert broker.alter(BROKER, "", ("listener.name.plaintext.max.connections", SET, "9")) == (0, None)  # ClusterLevelListenerConfigs
 
 
 def test_duplicates_are_refused(broker: Broker) -> None:

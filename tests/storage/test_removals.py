@@ -90,6 +90,39 @@ def test_a_folder_that_is_gone_is_forgotten(tmp_path: Path) -> None:
     assert remove(str(tmp_path / "t-0"), planned(0)) is None
 
 
+def test_a_folder_that_cannot_be_removed_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is said once. A fault in one removal leaves the others theirs."""
+    lines: list[tuple[str, str]] = []
+    logs = LogManager(
+        [str(tmp_path)], 1, "cluster", {"retention.ms": -1}, warn=lambda text, folder, **_: lines.append((text, folder))
+    )
+    logs.start({})
+    stays, fails, goes = (str(tmp_path / f"{name}-0.{'0' * 32}-delete") for name in ("stays", "fails", "goes"))
+    Path(goes).mkdir()
+    Path(stays).mkdir()
+    removed = removals.remove_tree
+
+    def remove_tree(folder: str) -> None:
+        if folder == fails:
+            raise ImportError("no descriptors")
+        if folder != stays:
+            removed(folder)
+
+    monkeypatch.setattr(removals, "remove_tree", remove_tree)
+    hosted = logs._hosted
+    for _ in range(2):
+        with hosted.mutex:
+            hosted.removals = {folder: Removal(0.0, 0, None) if folder not in hosted.removals else
+                               hosted.removals[folder]._replace(due_s=0.0) for folder in (stays, fails, goes)}
+            hosted.next_removal = 0.0
+        hosted.wake.set()
+        wait_until(lambda: set(hosted.removals) == {stays, fails} and hosted.next_removal > time.monotonic(), "the next attempts")
+        assert all(removal.due_s - time.monotonic() > 30 for removal in hosted.removals.values())
+    assert not Path(goes).exists()
+    assert [folder for text, folder in lines if "cannot be removed" in text] == [stays]
+    logs.shutdown()
+
+
 def test_a_log_that_keeps_removing_segments_gets_rid_of_their_files(tmp_path: Path) -> None:
     logs = LogManager([str(tmp_path)], 1, "cluster", {"retention.ms": -1, "file.delete.delay.ms": DELAY_MS})
     logs.start({})
