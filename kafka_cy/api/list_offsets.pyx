@@ -98,9 +98,10 @@ cdef void look_up(
 ) noexcept nogil:
     """The partition's offset. `looked_up` has the result of a look-up by time; NULL: there was none."""
     cdef Log* log = <Log*>atomic_load_pointer(<void**>&partition.log)
+    cdef int16_t too_early = not_yet(partition, header)     # before the limit, which only rises
     cdef int64_t limit = last_fetchable_offset(partition, log, header)
     if timestamp_ms == LATEST:
-        found.error = not_yet(partition, header)
+        found.error = too_early
         if found.error == ERROR_NONE:
             found.offset = limit
             found.epoch = atomic_load_i32(&partition.leader_epoch)
@@ -114,7 +115,7 @@ cdef void look_up(
         elif 0 <= looked_up.found.offset < limit:
             found[0] = looked_up.found
         else:
-            found.error = looked_up.found.error if looked_up.found.error else not_yet(partition, header)
+            found.error = looked_up.found.error if looked_up.found.error else too_early
 
 
 cdef int16_t check(

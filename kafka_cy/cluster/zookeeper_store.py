@@ -135,7 +135,7 @@ class ZooKeeperStore:
             if isinstance(event, Answered):
                 self._answered(event)
         self._fail_unanswered()
-        while self._calls:
+        for _ in range(len(self._calls)):  # who asks again because of the answer gets none: there would be no end
             self._deliver(self._calls.popleft())
 
     def _new_connection(self) -> ZooKeeperConnection:

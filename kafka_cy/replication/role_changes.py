@@ -111,10 +111,11 @@ class RoleChanges:
                 role = Role((topic.topic, state.partition), topic_id, state, broker_epoch)
                 code = int(ErrorCode.STALE_CONTROLLER_EPOCH)  # as for an epoch that is known
                 if not around.waiting.has_newer(role):
-                    around.waiting.drop(role.key)
-                    code = self._checked(role, is_kraft=request.is_kraft_controller)
-                    if code == NONE and not request.is_kraft_controller:  # in KRaft a replica may come back in the same epoch
-                        code = self._check_deleted(role)
+                    # In KRaft a replica may come back in the same epoch.
+                    code = NONE if request.is_kraft_controller else self._check_deleted(role)
+                    if code == NONE:
+                        around.waiting.drop(role.key)
+                        code = self._checked(role, is_kraft=request.is_kraft_controller)
                 answers[role.key] = code
                 if code == NONE and state.leader_epoch >= states.leader_epoch(role.key):
                     roles[role.key] = role

@@ -246,7 +246,10 @@ class LogManager:
     def create(
         self, topic: str, index: int, topic_id: bytes, config: dict[str, Any] | None = None, log_dir: str | None = None
     ) -> HostedPartition:
-        """A new, empty partition in `log_dir`, or in the directory with the fewest. Raises OSError."""
+        """A new, empty partition in `log_dir`, or in the directory with the fewest. Raises OSError.
+
+        `config`: its topic's, unless the topic has logs already. They share theirs, which may have changed since `config` was read.
+        """
         hosted, key = self._hosted, (topic, index)
         if key in hosted.stale:
             hosted.write_checkpoints()  # a crash must not give the new log the offsets of the old one
@@ -254,7 +257,7 @@ class LogManager:
             existing = hosted.partitions.get(key)
             if existing is not None:
                 return existing
-            if config is not None:
+            if config is not None and not hosted.has_topic(topic):
                 hosted.set_config(topic, config)
             path = log_dir if log_dir is not None else self._begun.pop(key, None)
             if path is None or (log_dir is None and path not in hosted.dirs):

@@ -47,6 +47,20 @@ def client_id(owner: Owner) -> tuple[int, bytes]:
     return owner.zookeeper._connection._client.client_id
 
 
+def test_who_asks_again_does_not_keep_a_store_from_closing() -> None:
+    """As what follows changes does at the end of a session; no session may come before the stop."""
+    owner = Owner("127.0.0.1:1")  # nobody listens there
+    faults: list[StoreError | None] = []
+
+    def ask(answers: object = None, fault: StoreError | None = None) -> None:
+        faults.append(fault)
+        owner.store.read([Exists("/a")], ask)
+
+    ask()
+    owner.store.close()
+    assert len(faults) == 2 and isinstance(faults[1], SessionExpired)
+
+
 def test_requests_before_the_connection_and_in_a_new_chroot(zookeeper_connect: str) -> None:
     with Owner(zookeeper_connect) as owner:
         assert owner.store.session_id == 0

@@ -209,6 +209,24 @@ def test_a_repeated_state_of_a_role_that_has_waited(cluster: Cluster, settings: 
     assert (cluster.brokers[1].call("describe", TOPIC), cluster.brokers[1].call("numbers").waiting_roles) == (None, 0)
 
 
+def test_a_repeated_state_of_a_deleted_topic_does_not_displace_a_role_that_waits(cluster: Cluster) -> None:
+    """The new topic of the same name waits for its settings. Nobody would tell its role again."""
+    cluster.lead(1, [1])
+    deleted = cluster.topic_ids[TOPIC], cluster.states[KEY]
+    assert cluster.stop_replica(1, -2, delete=True) == (0, [0])
+    cluster.topic_ids[TOPIC] = uuid.uuid4()
+    cluster.states.pop(KEY)
+    cluster.brokers[1].call("unknown", {TOPIC})
+    assert cluster.lead(1, [1]) == {1: -1}
+    waiting = cluster.topic_ids[TOPIC]
+    cluster.topic_ids[TOPIC], cluster.states[KEY] = deleted
+    assert cluster.send(1, [KEY]) == {KEY: 11}
+    assert cluster.brokers[1].call("numbers").waiting_roles == 1
+    cluster.topic_ids[TOPIC] = waiting
+    cluster.brokers[1].call("unknown", set())
+    wait_until(lambda: cluster.brokers[1].call("describe", TOPIC) is not None, "the role of the new topic")
+
+
 def test_a_new_topic_without_id_takes_the_name_of_a_deleted_one(cluster: Cluster) -> None:
     """inter.broker.protocol.version before 2.8: its states look like those of the topic before it."""
     cluster.version = 4

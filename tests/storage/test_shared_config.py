@@ -141,9 +141,13 @@ def test_partitions_are_told_again_after_a_fault(logs: LogManager, monkeypatch: 
     logs.shutdown()
 
 
-def test_a_partition_that_was_created_with_other_settings(logs: LogManager) -> None:
-    """The others are told with the next change."""
-    throttled = {**NEVER, LEADER: ["0:1"]}
-    logs.create("t", PARTITIONS, TOPIC_ID, throttled)
-    assert logs.take_config("t", throttled)
+def test_a_partition_that_is_created_takes_the_settings_of_its_topic(logs: LogManager) -> None:
+    """A controller's request creates many, with settings that were read before: a change may have come meanwhile."""
+    logs.take_config("t", {**NEVER, "segment.bytes": 2 * len(batch())})
+    created = logs.create("t", PARTITIONS, TOPIC_ID, {**NEVER, "segment.bytes": 5000, LEADER: ["0:1"]})
+    for partition in (created, logs.partitions["t", 0]):
+        for _ in range(3):
+            partition.append(batch())
+        assert len(partition.log.segments()) == 2
+    assert logs.take_config("t", {**NEVER, LEADER: ["0:1"]})
     logs.shutdown()
