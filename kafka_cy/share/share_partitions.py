@@ -253,7 +253,10 @@ class SharePartitions:
                 ends = end_offsets(partition)
                 if ends != self._end_offsets[key] or partition.hosted.state != STATE_ONLINE:
                     self._end_offsets[key] = ends
-                    self._wake(partition)
+                    try:
+                        self._wake(partition)
+                    except Exception as fault:  # noqa: BLE001 the fetches of the other partitions are woken
+                        self.on_fault(fault)
             yield
 
 

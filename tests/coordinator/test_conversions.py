@@ -18,6 +18,7 @@ from kafka_cy.coordinator.consumer.group import ConsumerGroup
 from kafka_cy.coordinator.consumer.requests import HeartbeatRequest
 from kafka_cy.coordinator.modern import names
 from kafka_cy.coordinator.modern.context import SESSION
+from kafka_cy.coordinator.modern.groups import LONG_HEARTBEAT
 from kafka_cy.coordinator.runtime import shard
 from kafka_cy.coordinator.runtime.result import CoordinatorResult
 from kafka_cy.protocol.errors import ErrorCode
@@ -235,10 +236,10 @@ def classic() -> tuple[ConsumerHarness, list[str]]:
     return harness, names
 
 
-def send_join(harness: ConsumerHarness, group: str = "g") -> list[dict[str, Any]]:
+def send_join(harness: ConsumerHarness, group: str = "g", topics: tuple[str, ...] = ("ct",)) -> list[dict[str, Any]]:
     responses: list[dict[str, Any]] = []
     request = HeartbeatRequest(
-        group, "m", 0, client_id="k848", client_host="/127.0.0.1", topic_names=("ct",), rebalance_timeout_ms=5000, owned={}
+        group, "m", 0, client_id="k848", client_host="/127.0.0.1", topic_names=topics, rebalance_timeout_ms=5000, owned={}
     )
     harness.coordinator.consumer.heartbeat(request, responses.append)
     return responses
@@ -310,8 +311,9 @@ def test_a_group_that_cannot_be_converted_in_steps_stays() -> None:
     assert harness.heartbeat(names[0], 1) == ErrorCode.NONE
 
 
-@pytest.mark.parametrize("replaces", [False, True], ids=["LeaveGroup", "JoinGroup"])
-def test_the_last_member_goes_by_a_classic_request(monkeypatch: pytest.MonkeyPatch, *, replaces: bool) -> None:
+@pytest.mark.parametrize("request_of", ["LeaveGroup", "JoinGroup", "JoinGroup with its id"])
+def test_the_last_member_goes_by_a_classic_request(monkeypatch: pytest.MonkeyPatch, request_of: str) -> None:
+    replaces = request_of != "LeaveGroup"
     harness = ConsumerHarness(FakeCluster(1))
     harness.loop.threads = []
     harness.join_consumer("g", "m", instance_id="i")
@@ -321,7 +323,8 @@ def test_the_last_member_goes_by_a_classic_request(monkeypatch: pytest.MonkeyPat
     calls = Calls(monkeypatch, downgrade, "write_assignment")
     responses: list[Any] = []
     if replaces:
-        responses = harness.join("g", instance="i", session_ms=60_000, rebalance_ms=60_000)
+        member = "m" if request_of == "JoinGroup with its id" else ""
+        responses = harness.join("g", member, instance="i", session_ms=60_000, rebalance_ms=60_000)
     else:
         harness.coordinator.classic.leave("g", [("m", "i"), ("x", None)], lambda error, left: responses.append((error, left)))
     calls.settle(harness.loop)
@@ -369,6 +372,36 @@ def test_a_partition_that_is_lost_in_the_middle_leaves_nobody_waiting(kind: str)
         assert harness.coordinator.rebalancer.held.member_bytes == 0, lost
         lost += 1
     assert replaced and lost > MEMBERS / PIECE
+
+
+def test_a_partition_that_is_lost_while_an_empty_group_is_replaced() -> None:
+    """Ids that the classic group has given out count no more, whenever it is lost."""
+    topics = tuple(f"t{number}" for number in range(LONG_HEARTBEAT + 1))
+    replaced = lost = 0
+    while True:
+        harness = ConsumerHarness(FakeCluster(1))
+        harness.loop.threads = []
+        harness.commit()  # an empty group
+        harness.join("g", known=True, session_ms=60_000, rebalance_ms=60_000)
+        held = harness.coordinator.rebalancer.held
+        assert held.pending_members == 1
+        runtime, before = harness.coordinator.runtime, harness.group("g")
+        responses = send_join(harness, topics=topics)
+        begun = 0
+        for _ in turns(harness.loop):
+            begun += runtime.busy_key == "g"
+            if begun > lost:
+                break
+        if runtime.busy_key != "g":
+            break
+        replaced += runtime.shards[0].state.groups.get("g") is not before
+        harness.cluster.hosted[0].state = 1
+        runtime.unload(0)
+        settle(harness.loop)
+        assert [each["error_code"] for each in responses] == [ErrorCode.NOT_COORDINATOR], lost
+        assert (held.pending_members, held.member_bytes) == (0, 0), lost
+        lost += 1
+    assert replaced and held.pending_members == 0
 
 
 def test_no_turn_encodes_all_partitions_of_a_member_that_is_converted_back(monkeypatch: pytest.MonkeyPatch) -> None:

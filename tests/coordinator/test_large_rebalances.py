@@ -8,6 +8,7 @@ import pytest
 
 from kafka_cy.coordinator.classic import group
 from kafka_cy.coordinator.classic.group import ClassicGroup
+from kafka_cy.coordinator.classic.sessions import Sessions
 from kafka_cy.protocol.errors import ErrorCode
 
 from .fakes import FakeCluster, Harness, replayed, replicated
@@ -111,7 +112,9 @@ def test_the_partition_is_lost_meanwhile(harness: Harness, works: int, *, reload
     assert held.member_bytes == 0, "sessions of the loaded members have ended"
 
 
-def test_a_static_member_that_comes_back_to_a_large_group(harness: Harness) -> None:
+def test_a_static_member_that_comes_back_to_a_large_group(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     harness.loop.threads = None
     waiting = [harness.join(instance=f"i{number}") for number in range(MEMBERS)]
     harness.loop.advance(10)
@@ -121,11 +124,15 @@ def test_a_static_member_that_comes_back_to_a_large_group(harness: Harness) -> N
         harness.sync(name, 1, {each: each.encode() for each in names}, instance=f"i{names.index(name)}")
     assert harness.group().state_name == "Stable"
     harness.loop.threads = []
-    came = harness.join(instance="i1")
-    meanwhile = harness.sync(names[2], 1, instance="i2")
-    assert not came and not meanwhile and len(harness.loop.threads) == 1
-    settle(harness)
+    looked: list[ClassicGroup] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(Sessions, "watch", lambda sessions, group: looked.append(group))
+        came = harness.join(instance="i1")
+        meanwhile = harness.sync(names[2], 1, instance="i2")
+        assert not came and not meanwhile and len(harness.loop.threads) == 1
+        settle(harness)
     assert came[0]["generation_id"] == 1 and meanwhile[0]["assignment"] == names[2].encode()
+    assert not looked, "the sessions of all members"
     new = came[0]["member_id"]
     assert harness.sync(new, 1, instance="i1")[0]["assignment"] == names[1].encode()
     assert harness.heartbeat(names[1], 1, instance="i1") == ErrorCode.FENCED_INSTANCE_ID

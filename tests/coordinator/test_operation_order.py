@@ -356,6 +356,24 @@ def test_a_hold_that_fails_changes_nothing() -> None:
     assert group.holds == 0
 
 
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_fault_in_a_read_is_a_response(*, waits: bool) -> None:
+    """Nobody else would answer the request."""
+    orders = Orders()
+
+    def look(state: GroupStateMachine) -> bool:
+        raise RuntimeError("a fault")
+
+    if waits:
+        orders.runtime.write_long("g", partial(orders.steps, "long"), orders.respond)
+    orders.runtime.read("g", look, orders.respond)
+    orders.write("g", "next")
+    orders.settle()
+    assert orders.done == ["long"] * waits + ["next"]
+    assert orders.errors == [ErrorCode.NONE] * waits + [ErrorCode.UNKNOWN_SERVER_ERROR, ErrorCode.NONE]
+    assert not orders.runtime.is_busy("g")
+
+
 def test_a_fault_before_an_operation_that_waited_is_a_response() -> None:
     """One in what tells whether it takes long: nobody else would answer the request."""
     orders = Orders()

@@ -327,6 +327,31 @@ def test_what_is_appended_while_partitions_are_looked_at_in_pieces_wakes_all(
     assert [service.acquired(each) for each in answers] == [[(0, 1)], [(0, 1)]]
 
 
+def test_a_fault_while_a_fetch_is_woken_ends_no_look(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fetches of other partitions, and those that come later, are woken all the same."""
+    service.bench.states.initialize(KEY._replace(group_id="a"), 2)
+    waiting = [service.fetch(0, key=key, wait_ms=10_000) for key in (SessionKey("a", "m"), MEMBER)]
+    wake = SharePartitions._wake
+    faults: list[Exception] = []
+
+    def failing(partitions: SharePartitions, partition: Any) -> None:
+        if partition.key.group_id == "a":
+            raise RuntimeError("a fault")
+        wake(partitions, partition)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SharePartitions, "_wake", failing)
+        patch.setattr(SharePartitions, "on_fault", lambda partitions, fault: faults.append(fault))
+        service.bench.append(2)
+        service.partitions.look()
+        service.loop.advance(0)
+    assert service.acquired(waiting[1]) == [(0, 1)] and len(faults) == 1
+    service.bench.append(1)
+    service.partitions.look()
+    service.loop.advance(0)
+    assert service.acquired(waiting[0]) == [(0, 2)]
+
+
 def test_share_partitions_that_nobody_uses_make_room(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is stored of them comes back when they are used again; what is locked or waited for stays."""
     monkeypatch.setattr(share_partitions, "PARTITIONS_MAX", 2)

@@ -162,7 +162,7 @@ class JoinGroup:
         self, group: ClassicGroup, old: Member, new: Member, request: JoinRequest, old_leader: str, respond: Respond
     ) -> None:
         self._replace(group, old, new)
-        self.sessions.watch(group)
+        self.sessions.watch_until(group, new.last_heartbeat_s + new.session_timeout_ms / 1000)
         if request.supports_skipping_assignment:
             leads = group.leader == new.member_id
             respond(join_success(group, new, with_members=leads) | {"skip_assignment": leads})

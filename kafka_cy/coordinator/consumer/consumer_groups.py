@@ -104,12 +104,13 @@ class ConsumerGroups(ModernGroups):
         group = self._find(request.group_id)
         if group is None:
             return False
-        replaced = group.find_static(request.instance_id) if not request.member_id else None
+        static = group.find_static(request.instance_id)
+        replaced = static if not request.member_id else None
         member = replaced or group.members.get(request.member_id)
         size = names_at_most(request) + len(group.subscriptions.names())
         if member is not None:
             size += len(group.target_of(member.member_id)) + len(member.assigned)
-        return size > LONG_HEARTBEAT or self.removal.is_long_replacement(group, replaced)
+        return size > LONG_HEARTBEAT or self.removal.is_long_replacement(group, static)
 
     def syncs_long(self, request: SyncRequest) -> bool:
         """Whether the response to SyncGroup has many topics or partitions, if it is of a member of a consumer group."""

@@ -83,8 +83,7 @@ class Downgrade:
         self, group: ConsumerGroup, epoch: int, staying: list[ConsumerMember], targets: Mapping[str, Partitions]
     ) -> Generator[object, None, Record]:
         now_s, now_ms = self.context.loop.now(), self.context.loop.wall_clock_ms()
-        members = [_classic_member(group.group_id, member, now_s) for member in staying]
-        protocol = select_protocol(members)
+        members, protocol = yield from in_work(partial(_classic_members, group.group_id, staying, now_s))
         rows = []
         for place, member in enumerate(members):
             if place % PIECE_MEMBERS == 0:
@@ -143,6 +142,14 @@ def named(topics: Topics, partitions: Partitions) -> list[tuple[str, list[int]]]
 def _protocols(member: ConsumerMember) -> list[tuple[str, bytes]]:
     classic = member.details.classic_member_metadata
     return [(each.name, each.metadata) for each in classic.supported_protocols] if classic is not None else []
+
+
+def _classic_members(
+    group_id: str, staying: list[ConsumerMember], now_s: float
+) -> tuple[list[ClassicGroupMember], str | None]:
+    """The members and their protocol. Any thread."""
+    members = [_classic_member(group_id, member, now_s) for member in staying]
+    return members, select_protocol(members)
 
 
 def _classic_member(group_id: str, member: ConsumerMember, now_s: float) -> ClassicGroupMember:

@@ -80,7 +80,8 @@ class ConsumerGroupHeartbeat:
             partial(member_response, member_id, new.member_epoch, interval_ms, new.assigned if tells else None)
         )
         apply = partial(self._apply, groups, change, joins, moved, regexes, classic, upgrade)
-        return Result(records, response, apply, partial(self._failed, groups, upgrade) if upgrade is not None else None)
+        failed = partial(self._failed, groups, classic) if isinstance(classic, ClassicGroup) else None
+        return Result(records, response, apply, failed)
 
     def _steady_for_s(self, group: ConsumerGroup, request: HeartbeatRequest) -> float:
         """For how long the member, its group and the topics stay as they are, as far as this is known: 0 if they do not.
@@ -180,10 +181,13 @@ class ConsumerGroupHeartbeat:
         change.regexes = regexes
         self.start_work(group, change)
 
-    def _failed(self, groups: Mapping[str, Group], upgrade: Upgrade, error: ErrorCode) -> None:
-        """The upgrade is not stored, and the classic group stays; or the partition was lost in the middle of the replay."""
-        if upgrade.is_lost(groups):
-            self.end_classic(upgrade.classic)
+    def _failed(self, groups: Mapping[str, Group], classic: ClassicGroup, error: ErrorCode) -> None:
+        """The consumer group is not stored, and the classic group stays.
+
+        Or the partition was lost in the middle of the replay: the classic group has left the table, though nobody has ended it.
+        """
+        if groups.get(classic.group_id) is not classic and classic.state is not GroupState.DEAD:
+            self.end_classic(classic)
 
     # -- leaving --
 

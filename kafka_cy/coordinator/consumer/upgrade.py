@@ -7,12 +7,12 @@ The classic members stay: they see REBALANCE_IN_PROGRESS, join again, and are me
 from __future__ import annotations
 
 import uuid
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from functools import partial
 from typing import Final
 
 from kafka_cy.base.slices import in_work
-from kafka_cy.coordinator.classic.group import ClassicGroup, GroupState
+from kafka_cy.coordinator.classic.group import ClassicGroup
 from kafka_cy.coordinator.classic.member import Member as ClassicGroupMember
 from kafka_cy.coordinator.classic.protocols import CONSUMER_PROTOCOL_TYPE, select_protocol
 from kafka_cy.coordinator.consumer.context import ConsumerContext
@@ -35,7 +35,6 @@ from kafka_cy.coordinator.consumer.records import (
     TargetMetadata,
     TargetMetadataKey,
 )
-from kafka_cy.coordinator.group import Group as AnyGroup
 from kafka_cy.coordinator.modern.assignment import Partitions, frozen
 from kafka_cy.coordinator.modern.errors import GroupError
 from kafka_cy.coordinator.records import Record
@@ -155,7 +154,3 @@ class Upgrade:
         for member in group.members.values():
             if member.uses_classic_protocol:
                 self.context.await_heartbeat(group, member)
-
-    def is_lost(self, groups: Mapping[str, AnyGroup]) -> bool:
-        """After a failure: whether the classic group has left the table, though nobody has ended it."""
-        return groups.get(self.classic.group_id) is not self.classic and self.classic.state is not GroupState.DEAD

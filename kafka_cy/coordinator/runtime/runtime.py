@@ -346,13 +346,21 @@ class CoordinatorRuntime(Shards[S]):
         if shard is None:
             respond(error, None)
             return
+        try:
+            response = self._looked(shard, key, operation)
+        except Exception as fault:  # noqa: BLE001 only this request fails, also one that has waited in its line
+            respond(*self.operation_failed(key, fault))
+            return
+        self._when_stored(shard, lambda lost: respond(lost, None if lost else response))
+
+    def _looked(self, shard: Shard[S], key: str, operation: Callable[[S], R]) -> R:
         shard.state.hold(key)
         try:
             response = operation(shard.state)
             shard.include_appended()
+            return response
         finally:
             self.release(shard, key)
-        self._when_stored(shard, lambda lost: respond(lost, None if lost else response))
 
     # -- what waits for the high watermark --
 
