@@ -44,14 +44,6 @@ class TopicDeletion:
         self._info = info
         self._warning = warning
 
-    def is_eligible(self, topic: str) -> bool:
-        """Whether the deletion of the topic may begin now."""
-        return (
-            topic in self._context.deleting
-            and topic not in self._context.deletion_ineligible
-            and not self._any(topic, _STATUS.DELETION_STARTED)
-        )
-
     def mark_ineligible(self, topics: Iterable[str], reason: str) -> None:
         """Topics that are being deleted have to wait."""
         for topic in sorted(set(topics) & self._context.deleting):
@@ -94,14 +86,13 @@ class TopicDeletion:
         begin: list[str] = []
         done: list[str] = []
         for topic in sorted(self._context.deleting):
-            await self._pace.looked(len(self._context.topics.get(topic, ())))
-            if self._all(topic, _STATUS.DELETION_SUCCESSFUL):
+            statuses = await self._statuses(topic)
+            if statuses <= {_STATUS.DELETION_SUCCESSFUL}:
                 done.append(topic)
-            elif not self._any(topic, _STATUS.DELETION_STARTED):
-                if self._any(topic, _STATUS.DELETION_INELIGIBLE) and topic not in self._context.deletion_ineligible:
+            elif _STATUS.DELETION_STARTED not in statuses and topic not in self._context.deletion_ineligible:
+                if _STATUS.DELETION_INELIGIBLE in statuses:
                     retry.append(topic)
-                if self.is_eligible(topic):
-                    begin.append(topic)
+                begin.append(topic)
         for some in pieces(done, REMOVED_AT_ONCE):
             await self._remove_nodes(some)
         failed = [
@@ -212,8 +203,10 @@ class TopicDeletion:
     def _status(self, replica: Replica) -> ReplicaStatus | None:
         return self._context.replica_status.get(replica)
 
-    def _any(self, topic: str, status: ReplicaStatus) -> bool:
-        return any(self._status(each) is status for each in self._replicas_of([topic]))
-
-    def _all(self, topic: str, status: ReplicaStatus) -> bool:
-        return all(self._status(each) is status for each in self._replicas_of([topic]))
+    async def _statuses(self, topic: str) -> set[ReplicaStatus | None]:
+        """Those that the topic's replicas have."""
+        found: set[ReplicaStatus | None] = set()
+        for partition in self._context.partitions([topic]):
+            found.update(map(self._status, self._context.replicas([partition])))
+            await self._pace.looked()
+        return found
