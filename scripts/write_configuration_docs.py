@@ -42,8 +42,8 @@ Apache Kafka 4.3. `scripts/write_configuration_docs.py` writes this page from th
   `broker.id` is the older name of `node.id`; one of them is enough.
 - Listeners speak PLAINTEXT, SSL ([tls.md](tls.md)), SASL_PLAINTEXT and SASL_SSL ([sasl.md](sasl.md)).
 - Values can come from environment variables and files: `config.providers` ([secrets.md](secrets.md)).
-- `listener.name.<listener in lower case>.ssl...` overrides an `ssl.*` key for one listener; `sasl.*` keys likewise. With this prefix,
-  `max.connections` and `max.connection.creation.rate` limit one listener, beside the limits of all.
+- `listener.name.<listener in lower case>.ssl...` overrides an `ssl.*` key for one listener; `sasl.*` keys likewise. With this
+  prefix, `max.connections` and `max.connection.creation.rate` limit one listener, beside the limits of all.
 
 ## What a key does
 

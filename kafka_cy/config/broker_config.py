@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from kafka_cy.config import checks, definitions
-from kafka_cy.config.key_warnings import has_meaning, no_effect_warning, unknown_key_warning
+from kafka_cy.config.key_warnings import has_meaning, no_effect_warning, not_of_listeners_warning, unknown_key_warning
 from kafka_cy.config.listeners import Listener, parse_listeners, parse_protocol_map
 from kafka_cy.config.types import ConfigError, ConfigKey, parse_value
 
@@ -34,9 +34,6 @@ INTERNAL_SEGMENT_BYTES: Final = "internal.segment.bytes"
 
 #: Broker keys that a log reads in addition to its topic's keys.
 BROKER_KEYS_OF_LOGS: Final = ("producer.id.expiration.ms",)
-
-#: Keys that a single listener can have begin so.
-_OF_SINGLE_LISTENERS: Final = ("ssl.", "sasl.", "connections.max.reauth.ms")
 
 #: Keys of plugins and of single listeners begin so. Any name can follow.
 _OPEN_PREFIXES: Final = (definitions.LISTENER_PREFIX, "rlmm.config.", "rsm.config.", "config.providers.", "metrics.context.")
@@ -419,9 +416,8 @@ class BrokerConfig:
             return
         value = self._typed[name] = parse_value(key, text)
         base = definitions.without_listener(name)
-        if base != name and not base.startswith((*_OF_SINGLE_LISTENERS, *definitions.LISTENER_LIMITS)) and not key.ignored_because:
-            which = f"only ssl.*, sasl.*, {' and '.join(definitions.LISTENER_LIMITS)} apply to a single listener"
-            self.warnings.append(f"configuration key {name} has no effect: {which}")
+        if base != name and not definitions.is_of_listeners(base) and not key.ignored_because:
+            self.warnings.append(not_of_listeners_warning(name))
         if (key.refused_because or self.ignores(key)) and has_meaning(key, value):
             if key.refused_because:
                 raise ConfigError(name, text, "unset", key.refused_because)

@@ -54,6 +54,9 @@ LISTENER_PREFIX: Final = "listener.name."
 #: Limits that a single listener can have beside those of the broker (KIP-402, KIP-612). They are no limits if they are unset.
 LISTENER_LIMITS: Final = ("max.connections", "max.connection.creation.rate")
 
+#: Other keys that a single listener can have begin so.
+_OF_LISTENERS: Final = ("ssl.", "sasl.", "connections.max.reauth.ms")
+
 __all__ = [
     "LISTENER_LIMITS",
     "LISTENER_PREFIX",
@@ -67,6 +70,7 @@ __all__ = [
     "group_broker_synonyms",
     "group_key",
     "group_key_names",
+    "is_of_listeners",
     "topic_key",
     "topic_key_names",
     "unit_ms",
@@ -123,6 +127,11 @@ def _import_entries(module_name: str) -> tuple[Entry, ...]:
 def without_listener(name: str) -> str:
     """Return the key that a single listener's key overrides: `listener.name.<listener>.<key>` -> `<key>`; others as they are."""
     return name[len(LISTENER_PREFIX) :].partition(".")[2] if name.startswith(LISTENER_PREFIX) else name
+
+
+def is_of_listeners(name: str) -> bool:
+    """Whether a single listener can have this key; without the listener's prefix."""
+    return name in LISTENER_LIMITS or name.startswith(_OF_LISTENERS)
 
 
 @cache

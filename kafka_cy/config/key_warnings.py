@@ -25,6 +25,12 @@ def no_effect_warning(key: ConfigKey) -> str:
     return f"configuration key {key.name} has no effect: {SINGLE if key.is_cluster_only else key.ignored_because}"
 
 
+def not_of_listeners_warning(name: str) -> str:
+    """The warning about a key of a single listener that only the whole broker has."""
+    limits = " and ".join(definitions.LISTENER_LIMITS)
+    return f"configuration key {name} has no effect: only ssl.*, sasl.*, {limits} apply to a single listener"
+
+
 def unknown_key_warning(name: str) -> str:
     """The warning about a broker key that is not known; it suggests what may be meant."""
     for topic_name, broker_name in definitions.TOPIC_BROKER_SYNONYMS.items():

@@ -27,8 +27,8 @@ cdef struct AddressCounts:
 
 cdef void address_counts_init(AddressCounts* counts) noexcept nogil
 cdef void address_counts_free(AddressCounts* counts) noexcept nogil
-# Replaces the per-address limits; takes ownership of `limits`, which was malloc'ed. Any thread.
-cdef void address_limits_replace(AddressCounts* counts, AddressLimit* limits, int32_t limits_count) noexcept nogil
+# Replaces the per-address limits: 4 or 16 address bytes -> number of connections. Any thread, with the GIL. Raises MemoryError.
+cdef int address_limits_set(AddressCounts* counts, dict limits) except -1
 # Counts one more connection of the address. Returns False and counts nothing if the address already has `connections_max`
 # connections (or reached its own limit), or if memory is short.
 cdef bint address_enter(AddressCounts* counts, const uint8_t* address, int64_t connections_max) noexcept nogil

@@ -1,6 +1,6 @@
 """Counts connections by client address, even without a limit, so that a limit may be set at any time."""
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
-from libc.stdlib cimport free, realloc
+from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcmp, memcpy, memset
 
 from kafka_cy.base.hash cimport hash_of_bytes
@@ -9,6 +9,8 @@ from kafka_cy.base.hash_table cimport (
     hash_table_start,
 )
 from kafka_cy.base.posix cimport pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock
+
+IPV4_MAPPED = bytes(10) + b"\xff\xff"     # ::ffff:0.0.0.0/96
 
 
 cdef void address_counts_init(AddressCounts* counts) noexcept nogil:
@@ -53,7 +55,25 @@ cdef bint add(AddressCounts* counts, const uint8_t* address, uint32_t hash) noex
     return True
 
 
-cdef void address_limits_replace(AddressCounts* counts, AddressLimit* limits, int32_t limits_count) noexcept nogil:
+cdef int address_limits_set(AddressCounts* counts, dict limits) except -1:
+    cdef AddressLimit* made = <AddressLimit*>calloc(2 * len(limits) + 1, sizeof(AddressLimit))
+    cdef int32_t count = 0
+    cdef bytes packed
+    if made == NULL:
+        raise MemoryError()
+    for address, connections_max in limits.items():
+        # A dual-stack socket shows an IPv4 address as ::ffff:a.b.c.d.
+        for packed in ((address, IPV4_MAPPED + address) if len(address) == 4 else (address,)):
+            memcpy(made[count].address, <const char*>packed, <size_t>min(len(packed), <Py_ssize_t>16))
+            made[count].connections_max = connections_max
+            count += 1
+    with nogil:
+        limits_replace(counts, made, count)
+    return 0
+
+
+cdef void limits_replace(AddressCounts* counts, AddressLimit* limits, int32_t limits_count) noexcept nogil:
+    """Takes ownership of `limits`."""
     cdef AddressLimit* old
     pthread_mutex_lock(&counts.mutex)
     old = counts.limits

@@ -10,7 +10,6 @@ cimport cython
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy
 
 from kafka_cy.base.atomics cimport atomic_load_i32, atomic_store_i32, atomic_sub_i64, counter_add, counter_set
 from kafka_cy.base.cut_text import cut_mark
@@ -18,9 +17,7 @@ from kafka_cy.network.jobs cimport JOB_HANDSHAKE, jobs_begin
 from kafka_cy.network.wakes cimport network_activate, network_deactivate
 from kafka_cy.base.clock cimport monotonic_ns, ticks_now
 from kafka_cy.base.posix cimport pthread_create, pthread_join, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock
-from kafka_cy.network.address_counts cimport (
-    AddressCounts, AddressLimit, address_counts_free, address_counts_init, address_limits_replace,
-)
+from kafka_cy.network.address_counts cimport address_counts_free, address_counts_init, address_limits_set
 from kafka_cy.network.connection cimport KIND_LISTENER, ClosedConnection
 from kafka_cy.network.connection_quotas cimport excess_announce
 from kafka_cy.network.connection_rate cimport CREATION_RATE_NO_LIMIT
@@ -47,8 +44,6 @@ from kafka_cy.network.tracing cimport trace_free
 from kafka_cy.network.transport cimport Transport, transport_capsule_name
 from kafka_cy.quota.table cimport Quotas, quotas_free, quotas_init
 from kafka_cy.storage.partition cimport REACTORS_MAX
-
-IPV4_MAPPED = bytes(10) + b"\xff\xff"     # ::ffff:0.0.0.0/96
 
 cdef enum:
     RESPONSES_PER_CONNECTION_BYTES_MAX = 8388608
@@ -242,20 +237,7 @@ cdef class Server:
 
     def set_connections_per_ip_overrides(self, dict limits):
         """Replace the per-address limits: 4 or 16 address bytes -> number of connections. Safe at any time."""
-        cdef AddressLimit* made = <AddressLimit*>calloc(2 * len(limits) + 1, sizeof(AddressLimit))
-        cdef AddressCounts* counts = &self.network.addresses
-        cdef int32_t count = 0
-        cdef bytes packed
-        if made == NULL:
-            raise MemoryError()
-        for address, connections_max in limits.items():
-            # A dual-stack socket shows an IPv4 address as ::ffff:a.b.c.d.
-            for packed in ((address, IPV4_MAPPED + address) if len(address) == 4 else (address,)):
-                memcpy(made[count].address, <const char*>packed, <size_t>min(len(packed), <Py_ssize_t>16))
-                made[count].connections_max = connections_max
-                count += 1
-        with nogil:
-            address_limits_replace(counts, made, count)
+        address_limits_set(&self.network.addresses, limits)
 
     def set_connection_creation_rate(self, int64_t per_second):
         """Change how many connections are accepted per second; 0x7fffffff: no limit. Safe at any time."""

@@ -249,15 +249,19 @@ class SharePartitions:
         for key in list(self._end_offsets):
             partition = self._partitions.get(key)
             if partition is not None and key in self._end_offsets:
-                partition.hosted.watch()
-                ends = end_offsets(partition)
-                if ends != self._end_offsets[key] or partition.hosted.state != STATE_ONLINE:
-                    self._end_offsets[key] = ends
-                    try:
-                        self._wake(partition)
-                    except Exception as fault:  # noqa: BLE001 the fetches of the other partitions are woken
-                        self.on_fault(fault)
+                try:
+                    self._look_at(partition)
+                except Exception as fault:  # noqa: BLE001 the other partitions are looked at
+                    self.on_fault(fault)
             yield
+
+    def _look_at(self, partition: SharePartition) -> None:
+        """Wake the fetches that wait for the partition, if it has new records."""
+        partition.hosted.watch()
+        ends = end_offsets(partition)
+        if ends != self._end_offsets[partition.key] or partition.hosted.state != STATE_ONLINE:
+            self._end_offsets[partition.key] = ends
+            self._wake(partition)
 
 
 def end_offsets(partition: SharePartition) -> Ends:

@@ -86,8 +86,7 @@ class LogManager:
         self.strays: list[tuple[str, str]] = []  # (folder, what start() renamed it to)
         self.deleted_counts: list[int] = []  # what deleted partitions had counted (HostedPartition.counts), summed up
         self._broker_id, self._cluster_id = broker_id, cluster_id
-        self._recovery_threads = recovery_threads
-        self._leads = leads
+        self._recovery_threads, self._leads = recovery_threads, leads
         self._hosted = HostedLogs(broker_id, default_config, loop, cleaner_config, on_offline, warn, info)
         self._upkeep = LogUpkeep(
             self._hosted, retention_check_interval_ms / 1000, producers_check_interval_ms / 1000,
@@ -246,10 +245,7 @@ class LogManager:
     def create(
         self, topic: str, index: int, topic_id: bytes, config: dict[str, Any] | None = None, log_dir: str | None = None
     ) -> HostedPartition:
-        """A new, empty partition in `log_dir`, or in the directory with the fewest. Raises OSError.
-
-        `config`: its topic's, unless the topic has logs already. They share theirs, which may have changed since `config` was read.
-        """
+        """A new, empty partition in `log_dir`, or in the directory with the fewest. Raises OSError."""
         hosted, key = self._hosted, (topic, index)
         if key in hosted.stale:
             hosted.write_checkpoints()  # a crash must not give the new log the offsets of the old one
@@ -257,7 +253,7 @@ class LogManager:
             existing = hosted.partitions.get(key)
             if existing is not None:
                 return existing
-            if config is not None and not hosted.has_topic(topic):
+            if config is not None and not hosted.has_topic(topic):  # else it may be older than what the topic's logs have
                 hosted.set_config(topic, config)
             path = log_dir if log_dir is not None else self._begun.pop(key, None)
             if path is None or (log_dir is None and path not in hosted.dirs):

@@ -228,12 +228,13 @@ class LogUpkeep:
             try:
                 left = remove(folder, removal)
             except Exception as error:  # noqa: BLE001 the other folders have their turn; out of descriptors, an import fails
-                hosted.warn("a removal failed, and is tried again", folder=folder, error=repr(error))
-                left = again(removal)
+                left, why = again(removal), repr(error)
+            else:
+                why = "see its files"
             if left is None:
                 continue
             if left.failed and not removal.failed:
-                hosted.warn("a folder cannot be removed; it is tried again", folder=folder)
+                hosted.warn("a removal failed, and is tried again", folder=folder, reason=why)
             hosted.plan_removal(folder, left)
 
     def _after_cleaning(self) -> None:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from kafka_cy.storage.log_dir import remove_tree
 
 CLOCK_STEP_NS = 1_000_000_000  # the wall clock is believed to be set if it differs by more from the monotonic clock
-RETRY_MS_MIN = 60_000  # of a folder that could not be removed
+RETRY_MS_MIN = 60_000  # after a removal that failed
 wall_clock_ns = time.time_ns  # the clock of the files' change times
 
 
@@ -21,7 +21,7 @@ class Removal(NamedTuple):
     due_s: float  # monotonic
     delay_ms: int  # file.delete.delay.ms
     clock_ns: int | None  # wall clock minus monotonic clock when this was planned; None: it does not matter
-    failed: bool = False  # the folder could not be removed when it was due
+    failed: bool = False  # it was tried when it was due
 
 
 def planned(delay_ms: int) -> Removal:
@@ -52,8 +52,8 @@ def remove(folder: str, removal: Removal) -> Removal | None:
 
 
 def again(removal: Removal) -> Removal:
-    """The next attempt on a folder that could not be removed."""
-    return planned(max(removal.delay_ms, RETRY_MS_MIN))._replace(failed=True)
+    """The next attempt after a removal that failed."""
+    return planned(max(removal.delay_ms, RETRY_MS_MIN))._replace(delay_ms=removal.delay_ms, failed=True)
 
 
 def _unlink_deleted(folder: str, delay_ns: int) -> int | None:

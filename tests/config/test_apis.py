@@ -321,7 +321,8 @@ def test_changes_that_are_refused(
 def test_limits_of_a_listener_can_be_changed(broker: Broker) -> None:
     assert broker.alter(BROKER, "1", ("listener.name.plaintext.max.connections", SET, "5")) == (0, None)
     assert broker.alter(BROKER, "1", ("listener.name.plaintext.max.connection.creation.rate", SET, "7")) == (0, None)
-    assert broker.alter(BROKER, "", ("listener.name.plaintext.max.connections", SET, "9")) == (0, None)  # ClusterLevelListenerConfigs
+    # Kafka: DynamicBrokerConfig.ClusterLevelListenerConfigs.
+    assert broker.alter(BROKER, "", ("listener.name.plaintext.max.connections", SET, "9")) == (0, None)
 
 
 def test_duplicates_are_refused(broker: Broker) -> None:
