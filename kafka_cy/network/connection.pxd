@@ -87,6 +87,7 @@ cdef struct ResponseSlot:
     size_t response_size    # of a response in one piece, once it is complete
     Piece* first
     Piece* last
+    int32_t pieces
     bint waits              # parked: counts as remote time
     size_t bytes            # of all pieces
     size_t memory_bytes     # of memory pieces
@@ -145,7 +146,7 @@ cdef struct Connection:
     int64_t request_checked_ns      # for request_memory.pyx: when progress was last seen, and its position
     int64_t request_checked_bytes
     int64_t responses_checked_ns
-    int64_t responses_checked_bytes
+    int64_t responses_checked_bytes # of sent_bytes
     bint spoke              # a well-formed request arrived
     uint32_t events         # registered with epoll
     int32_t pauses
@@ -173,6 +174,8 @@ cdef struct Connection:
     bint client_gone        # the client has closed its side; noticed while the socket is not read
     Piece* send_first
     Piece* send_last
+    int32_t unsent_pieces   # in the send queue; with the slots, at most in_flight_max before another request is handled
+    int64_t sent_bytes      # since the connection was opened
     int64_t queued_bytes    # memory bytes in slots and send queue
     int64_t queued_shared   # the part counted in the global response budget
     SentGroups* unsent      # set while the socket is full, else NULL
@@ -218,7 +221,7 @@ cdef ResponseSlot* slot_append(SendContext* context, Connection* connection) noe
 cdef void slot_remove(SendContext* context, Connection* connection, ResponseSlot* slot) noexcept nogil
 # Take ownership of malloc'ed `data` as the response's next piece. 0, or -1 if memory is short (data is freed).
 cdef int slot_add_memory(
-    SendContext* context, Connection* connection, ResponseSlot* slot, uint8_t* data, size_t size
+    SendContext* context, Connection* connection, ResponseSlot* slot, uint8_t* data, size_t size, size_t capacity
 ) noexcept nogil
 # The same for a response of one piece: small ones are copied together and the buffer is reused.
 cdef int slot_send_whole(

@@ -5,7 +5,7 @@ All functions run on the connection's reactor, without the GIL, and take no lock
 from libc.errno cimport EAGAIN, EINTR, EIO, ENOMEM, errno
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.stdio cimport snprintf
-from libc.stdlib cimport calloc, free, malloc
+from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memset, strlen
 
 from kafka_cy.base.atomics cimport counter_add
@@ -21,6 +21,7 @@ from kafka_cy.storage.log cimport Segment, segment_release
 
 cdef enum:
     SPARE_BYTES_MAX = 65536
+    UNUSED_BYTES_MAX = 1024         # at the end of a response's memory
 
 
 cdef void spare_take(SendContext* context, uint8_t** data, size_t* capacity) noexcept nogil:
@@ -94,17 +95,20 @@ cdef int slot_send_whole(
         if send_coalesce(context, connection, data, size) == 0:     # in order and small: needs no own piece
             spare_give(context, data, capacity)
             return 0
-    return slot_add_memory(context, connection, slot, data, size)
+    return slot_add_memory(context, connection, slot, data, size, capacity)
 
 
 cdef int slot_add_memory(
-    SendContext* context, Connection* connection, ResponseSlot* slot, uint8_t* data, size_t size
+    SendContext* context, Connection* connection, ResponseSlot* slot, uint8_t* data, size_t size, size_t capacity
 ) noexcept nogil:
     cdef Piece* piece = piece_new(context)
+    cdef uint8_t* fitting = NULL
     if piece == NULL:
         free(data)
         return -1
-    piece.data = data
+    if size and capacity - size > UNUSED_BYTES_MAX:     # only `size` is counted, and the client may not read for a long time
+        fitting = <uint8_t*>realloc(data, size)
+    piece.data = data if fitting == NULL else fitting
     piece.size = size
     slot_link(slot, piece)
     slot.memory_bytes += size
@@ -133,13 +137,16 @@ cdef void slot_link(ResponseSlot* slot, Piece* piece) noexcept nogil:
     else:
         slot.first = piece
     slot.last = piece
+    slot.pieces += 1
     slot.bytes += piece.size
 
 
 cdef int send_coalesce(SendContext* context, Connection* connection, const uint8_t* data, size_t size) noexcept nogil:
-    """Copy a small response to the end of the send queue; -1 if memory is short (nothing was done)."""
+    """Copy a small response to the end of the send queue; -1 if it has to be a piece of its own (nothing was done)."""
     cdef Piece* piece = connection.send_last
     if piece == NULL or piece.data == NULL or piece.size + size > piece.capacity:
+        if connection.send_blocked:     # the buffer may be kept for long, and would count as `size` bytes only
+            return -1
         piece = piece_new(context)
         if piece == NULL:
             return -1
@@ -148,19 +155,20 @@ cdef int send_coalesce(SendContext* context, Connection* connection, const uint8
             piece.capacity = 0
             piece_free(context, piece)
             return -1
-        send_link(connection, piece, piece)
+        send_link(connection, piece, piece, 1)
     memcpy(piece.data + piece.size, data, size)
     piece.size += size
     connection.queued_bytes += <int64_t>size
     return 0
 
 
-cdef void send_link(Connection* connection, Piece* first, Piece* last) noexcept nogil:
+cdef void send_link(Connection* connection, Piece* first, Piece* last, int32_t pieces) noexcept nogil:
     if connection.send_last != NULL:
         connection.send_last.next = first
     else:
         connection.send_first = first
     connection.send_last = last
+    connection.unsent_pieces += pieces
 
 
 # -- send times of responses --
@@ -246,7 +254,7 @@ cdef void connection_advance(SendContext* context, Connection* connection) noexc
             connection.closing = True
             connection.ended = True
         if slot.first != NULL:
-            send_link(connection, slot.first, slot.last)
+            send_link(connection, slot.first, slot.last, slot.pieces)
             slot.first = NULL
             slot.memory_bytes = 0       # the bytes stay counted; they are in the send queue now
         if slot.api != NULL:
@@ -331,6 +339,7 @@ cdef void send_consume(SendContext* context, Connection* connection, size_t sent
         connection.send_first = piece.next
         if piece.next == NULL:
             connection.send_last = NULL
+        connection.unsent_pieces -= 1
         piece_free(context, piece)
         if sent == 0:
             return
@@ -364,6 +373,7 @@ cdef int connection_flush(SendContext* context, Connection* connection) noexcept
             return -1
         counter_add(&context.counters.bytes_out, n)
         counter_add(&context.counters.network_io_by_listener[connection.listener], n > 0)   # an empty piece is not sent
+        connection.sent_bytes += n
         send_consume(context, connection, <size_t>n)
     if context.sent.count:
         sent_record(context, connection)
@@ -384,6 +394,7 @@ cdef void connection_drop_responses(SendContext* context, Connection* connection
         connection.send_first = piece.next
         piece_free(context, piece)
     connection.send_last = NULL
+    connection.unsent_pieces = 0
     connection.queued_bytes = 0
     free(connection.unsent)
     connection.unsent = NULL

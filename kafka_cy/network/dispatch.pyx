@@ -365,7 +365,7 @@ cdef void response_add_file(
     cdef ReactorState* state = <ReactorState*>request.connection.reactor
     cdef size_t size_max = w.size_max
     if not w.error and w.size:
-        if slot_add_memory(&state.send, request.connection, request.slot, w.data, w.size) != 0:
+        if slot_add_memory(&state.send, request.connection, request.slot, w.data, w.size, w.capacity) != 0:
             writer_init(w, size_max)
             w.error = 4
         else:
@@ -393,7 +393,7 @@ cdef void response_send(Reactor* reactor, Request* request, Writer* w) noexcept 
     else:
         store_be32(slot.first.data, <unsigned int>(slot.bytes + w.size - 4))
         if w.size:
-            result = slot_add_memory(&state.send, connection, slot, w.data, w.size)
+            result = slot_add_memory(&state.send, connection, slot, w.data, w.size, w.capacity)
         else:
             free(w.data)
     writer_init(w, w.size_max)

@@ -179,7 +179,7 @@ cdef void settle(ReactorState* reactor, Connection* connection) noexcept nogil:
         return
     if result == 1 and not connection.send_blocked:
         connection.responses_checked_ns = reactor.shared.now_ns     # from now on it may stall (responses_stall)
-        connection.responses_checked_bytes = connection.queued_bytes
+        connection.responses_checked_bytes = connection.sent_bytes
     connection.send_blocked = result == 1
     if connection.send_blocked and responses_exceeded(reactor, connection):
         connection_fail(

@@ -67,7 +67,7 @@ cdef int connection_pauses(ReactorState* reactor, Connection* connection) noexce
     cdef int pauses = 0
     if connection.queued_bytes - connection.queued_shared > RESPONSES_SMALL_BYTES:
         responses_share(reactor, connection)
-    if connection.slots_count >= network.in_flight_max:
+    if connection.slots_count + connection.unsent_pieces >= network.in_flight_max:
         pauses |= PAUSE_IN_FLIGHT
     if connection.queued_bytes > network.connection_response_bytes_max:
         pauses |= PAUSE_RESPONSES

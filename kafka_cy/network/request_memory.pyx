@@ -201,17 +201,12 @@ cdef bint request_stalls(Connection* connection, int64_t now_ns) noexcept nogil:
 
 
 cdef bint responses_stall(Connection* connection, int64_t now_ns) noexcept nogil:
-    """Whether the client does not read its responses."""
-    cdef int64_t queued = connection.queued_bytes
-    if not connection.send_blocked or queued <= RESPONSES_SMALL_BYTES:
+    """Whether the client does not read its responses, in memory or in files."""
+    cdef bint reads = connection.sent_bytes >= connection.responses_checked_bytes + PROGRESS_BYTES
+    if reads or not connection.send_blocked or connection.queued_bytes <= RESPONSES_SMALL_BYTES:
         connection.responses_checked_ns = now_ns
-        connection.responses_checked_bytes = queued
+        connection.responses_checked_bytes = connection.sent_bytes
         return False
-    if queued <= connection.responses_checked_bytes - PROGRESS_BYTES:
-        connection.responses_checked_ns = now_ns
-        connection.responses_checked_bytes = queued
-    elif queued > connection.responses_checked_bytes:
-        connection.responses_checked_bytes = queued
     return now_ns - connection.responses_checked_ns >= <int64_t>STALLED_MS * 1000000
 
 
