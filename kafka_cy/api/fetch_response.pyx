@@ -50,9 +50,10 @@ cdef void note_sent(FetchSession* session, FetchItem* item) noexcept nogil:
     if partition.log_start_offset != item.log_start_offset:
         item.send = True
         partition.log_start_offset = item.log_start_offset
-    if item.error:
+    if item.error or item.diverging:
         item.send = True
-        partition.high_watermark = -1               # so that the next response contains it again, with an error or without
+        # So that the next response contains it again, with an error or without. A follower that diverges takes no high watermark.
+        partition.high_watermark = -1
     if item.read.size > 0:
         item.moved = True
         session_move_last(session, item.session_entry)

@@ -38,7 +38,7 @@ from kafka_cy.api.produce_job cimport (
 from kafka_cy.api.produce_transaction cimport (
     is_transactional, transaction_is_denied, transaction_must_ask, transaction_origin, transaction_refused, transaction_room,
 )
-from kafka_cy.api.produce_waiting cimport await_partition, park_produce, reached
+from kafka_cy.api.produce_waiting cimport await_partition, lost_partition_error, park_produce, reached
 from kafka_cy.api.topic_walk cimport TopicWalk, read_again, walk_begin, walk_next
 from kafka_cy.base.atomics cimport atomic_load_pointer
 from kafka_cy.base.clock cimport ticks_now
@@ -238,11 +238,15 @@ cdef void append(
     response.log_start_offset = result.log_start_offset
     awaited.partition = partition
     awaited.required_offset = result.last_offset + 1
+    awaited.leader_epoch = result.leader_epoch
     awaited.error_at = error_at
     awaited.high_watermark = produce.acks == -1
     # With a change meanwhile, the append may have left its flush to others.
     awaited.flush = flush and log_config(log).flush_interval_messages == 1
-    if produce.acks == 0 or reached(&awaited):
+    if produce.acks == 0 or not (awaited.high_watermark or awaited.flush):
+        return
+    # After the append of a job, leadership may have been lost: what is reached is then of other records, and check_parked decides.
+    if reached(&awaited) and lost_partition_error(&awaited) == ERROR_NONE:
         return
     kept = await_partition(produce, partition)
     if kept == NULL:

@@ -260,10 +260,17 @@ cdef void next_batch(Request* request, SuspendedProduce* suspended) noexcept nog
     work.rules = suspended.produce.job_rules
 
 
+cdef void count_bytes(SuspendedProduce* suspended) noexcept nogil:
+    """What the request holds while it waits: the body, and a batch that a job has rewritten."""
+    cdef ProduceJob* work = suspended.job
+    work.job.bytes = <int64_t>work.body_size + named_bytes(&suspended.named) + <int64_t>work.scratch.capacity
+
+
 cdef int suspend_again(Reactor* reactor, Request* request, SuspendedProduce* suspended) noexcept nogil:
     if suspended.produce.asks:
         suspended.keeps_outcome = suspended.produce.outcome != NULL
         suspended.produce.outcome = NULL
+        count_bytes(suspended)
         return transaction_ask(reactor, request, suspended)
     submit(reactor, request, suspended)
     return 0
@@ -282,6 +289,7 @@ cdef void submit(Reactor* reactor, Request* request, SuspendedProduce* suspended
         work.partition = partition_acquire(suspended.produce.job_appends_to)
         suspended.produce.job_appends_to = NULL
     suspended.produce.outcome = NULL
+    count_bytes(suspended)
     work.now_ms = reactor.now_ms
     work.running = True
     job_submit(reactor, request.connection, &work.job)
@@ -317,7 +325,6 @@ cdef SuspendedProduce* suspended_new(Request* request, NamedPartitions* named) n
     work.body_size = request.body_size
     work.job.run = work_on_batch
     work.job.done = batch_done
-    work.job.bytes = <int64_t>request.body_size + named_bytes(&suspended.named)
     writer_init(&work.scratch, SCRATCH_BYTES_MAX)
     return suspended
 

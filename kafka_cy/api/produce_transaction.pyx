@@ -213,13 +213,13 @@ cdef bint answers_begin(SuspendedProduce* suspended) noexcept nogil:
 
 
 cdef void forget_confirmed(SuspendedProduce* suspended) noexcept nogil:
-    """One confirmed partition has left the table: the coordinator is asked about it again, and about those that follow."""
+    """One confirmed partition has left the table: the coordinator is asked again about it, and about the others that it lacks."""
     cdef Produce* produce = &suspended.produce
     cdef int32_t place
-    for place in range(produce.partition_at, suspended.named.partitions_count):
+    for place in range(suspended.named.partitions_count):
         if produce.answers[place] == GONE or produce.answers[place] == ERROR_NONE:
             produce.answers[place] = NOT_ASKED
-    suspended.asked_to = produce.partition_at + 1
+    suspended.asked_to = 0
 
 
 cdef int transaction_ask(Reactor* reactor, Request* request, SuspendedProduce* suspended) noexcept nogil:

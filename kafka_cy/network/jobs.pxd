@@ -24,6 +24,8 @@ cdef void job_cancel(Reactor* reactor, Job* job) noexcept nogil
 cdef void jobs_set_threads(int32_t computing, int32_t disk) noexcept nogil
 # Start the first thread of a kind now, if there is none: 0, or the error. For jobs whose clients have nothing else to hope for.
 cdef int jobs_begin(int kind) noexcept nogil
+# Threads that could not be started when their jobs came: try again. Any reactor, now and then.
+cdef void jobs_begin_missing() noexcept nogil
 # Handles no further request of the connection until its release, so that none overtakes the one waiting for a job.
 # The connection must not be held already: a parked request that finds this calls park_until_unheld.
 # `awaited`: the client waits for the response. If it closes the connection meanwhile, the request ends at once. A request for

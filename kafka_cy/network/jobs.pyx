@@ -11,7 +11,9 @@ connections take turns.
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from kafka_cy.base.atomics cimport atomic_add_i64, atomic_store_i64, atomic_sub_i64, counter_add
+from kafka_cy.base.atomics cimport (
+    atomic_add_i64, atomic_load_i32, atomic_store_i32, atomic_store_i64, atomic_sub_i64, counter_add,
+)
 from kafka_cy.base.bits cimport first_bit
 from kafka_cy.base.posix cimport (
     block_all_signals, pthread_cond_broadcast, pthread_cond_init, pthread_cond_signal, pthread_cond_wait,
@@ -21,6 +23,7 @@ from kafka_cy.base.thread_name cimport name_this_thread
 from kafka_cy.network.connection cimport PAUSE_HELD
 from kafka_cy.network.job_queue cimport JobQueue, Lane, lane_of, queues
 from kafka_cy.network.job_places cimport tell_of_room
+from kafka_cy.network.log_events cimport LOG_ERROR, log_events_add
 from kafka_cy.network.mailbox cimport MAIL_JOB, mailbox_post
 from kafka_cy.network.reactor_state cimport NetworkState, ReactorState, connection_mark_dirty
 from kafka_cy.records.compression cimport Codecs, codecs_new
@@ -42,6 +45,8 @@ cdef enum:
     DISK_THREADS_DEFAULT = 8            # Kafka's default of num.io.threads
     COMPUTING_PRIORITY = 10             # nice
     HANDSHAKE_PRIORITY = 2              # a client waits, and others behind it: with 10 they would have a tenth of a busy core
+
+cdef int32_t kind_lacks_thread = 0      # (a) jobs of a kind wait, and its first thread could not be started
 
 
 cdef inline bint is_computing(int kind) noexcept nogil:
@@ -199,7 +204,8 @@ cdef int jobs_begin(int kind) noexcept nogil:
 
 cdef void job_submit(Reactor* reactor, Connection* connection, Job* job) noexcept nogil:
     cdef JobQueue* job_queue = &queues[job.kind]
-    cdef ReactorState* state
+    cdef ReactorState* state = NULL
+    cdef bint lacks_thread = False
     job.reactor = reactor
     job.lane = JOB_LANES - 1            # the process's own
     if reactor != NULL:
@@ -210,9 +216,29 @@ cdef void job_submit(Reactor* reactor, Connection* connection, Job* job) noexcep
     pthread_mutex_lock(&job_queue.mutex)
     link_job(job_queue, job)
     if job_queue.count > job_queue.idle and job_queue.threads < job_queue.threads_max:
-        begin_thread(job_queue, job.kind)   # if there is no other, the job waits for the next one
+        lacks_thread = begin_thread(job_queue, job.kind) != 0 and job_queue.threads == 0
     pthread_cond_signal(&job_queue.not_empty)
     pthread_mutex_unlock(&job_queue.mutex)
+    if not lacks_thread:
+        return
+    atomic_store_i32(&kind_lacks_thread, 1)
+    if state != NULL:
+        log_events_add(
+            &state.network.log, state.shared.now_ns, LOG_ERROR, b"", -1,
+            b"no thread can be started for the jobs of requests, which wait; trying again",
+        )
+
+
+cdef void jobs_begin_missing() noexcept nogil:
+    cdef int i
+    if not atomic_load_i32(&kind_lacks_thread):
+        return
+    atomic_store_i32(&kind_lacks_thread, 0)
+    for i in range(<int>JOB_KINDS):
+        pthread_mutex_lock(&queues[i].mutex)
+        if queues[i].count and queues[i].threads == 0 and begin_thread(&queues[i], i) != 0:
+            atomic_store_i32(&kind_lacks_thread, 1)
+        pthread_mutex_unlock(&queues[i].mutex)
 
 
 cdef void job_done(Reactor* reactor, Job* job) noexcept nogil:

@@ -28,7 +28,7 @@ from kafka_cy.network.connection_quotas cimport close_excess, excess_announced
 from kafka_cy.network.counters cimport ACTIVITY_RECEIVING, ACTIVITY_SENDING, ACTIVITY_STOPPED, ACTIVITY_WAITING
 from kafka_cy.network.handshakes cimport in_handshake
 from kafka_cy.network.job_places cimport job_passed, job_set_aside, jobs_have_room
-from kafka_cy.network.jobs cimport Job, job_done, jobs_cancel
+from kafka_cy.network.jobs cimport Job, job_done, jobs_begin_missing, jobs_cancel
 from kafka_cy.network.mailbox cimport (
     MAIL_CONNECTION, MAIL_JOB, MAIL_WAKE, Mail, mailbox_init, mailbox_take, mailbox_waits,
 )
@@ -381,6 +381,7 @@ cdef void turn(ReactorState* reactor, epoll_event* events) noexcept nogil:
         reactor.stalled_check_ns = reactor.shared.now_ns + STALLED_CHECK_NS
         if memory_held(reactor):
             close_stalled(reactor)
+        jobs_begin_missing()
     if excess_announced(reactor):
         close_excess(reactor)
     destroy_dead(reactor)
