@@ -81,6 +81,21 @@ def test_what_counts_as_no_report(hot_server: HotServer, connection: Connection)
     assert (row["error_code"], hot_server.partitions["t", 0].high_watermark) == (0, 4)
 
 
+def test_a_diverging_follower_is_told_the_high_watermark_again(hot_server: HotServer, connection: Connection) -> None:
+    """It does not take the one that comes with the divergence, and its next fetches may tell nothing new of the partition."""
+    hot_server.create_topic("t", sole_replica=False)
+    lead(hot_server)
+    fill(hot_server, "t", batches=2)
+    lead(hot_server, epoch=8, isr=(BROKER_ID,))
+    diverging = asked(hot_server, 4, current_leader_epoch=8, last_fetched_epoch=7, session=(0, 0))
+    answer = connection.call(1, 17, diverging)
+    [row] = rows(answer)
+    assert row["diverging_epoch"] == {"epoch": 5, "end_offset": 4} and row["high_watermark"] == 4
+    state = {key: diverging[key] for key in ("replica_id", "replica_state")}
+    told = connection.call(1, 17, request(hot_server, {}, session=(answer["session_id"], 1)) | state)
+    assert [row["high_watermark"] for row in rows(told)] == [4]
+
+
 def test_a_waiting_producer_and_consumer_are_woken(hot_server: HotServer, connection: Connection) -> None:
     hot_server.create_topic("t", sole_replica=False)
     lead(hot_server)
