@@ -96,7 +96,7 @@ cdef int fill_session(FetchSession* session, Fetch* fetch) noexcept nogil:
         asked.max_bytes = item.max_bytes
         asked.start_offset = item.start_offset
         session_set(partition, &asked)
-        partition.high_watermark = item.high_watermark if item.error == ERROR_NONE else -1
+        partition.high_watermark = item.high_watermark if item.error == ERROR_NONE and not item.diverging else -1
         partition.log_start_offset = item.log_start_offset
     return 0
 

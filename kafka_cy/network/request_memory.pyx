@@ -203,7 +203,8 @@ cdef bint request_stalls(Connection* connection, int64_t now_ns) noexcept nogil:
 cdef bint responses_stall(Connection* connection, int64_t now_ns) noexcept nogil:
     """Whether the client does not read its responses, in memory or in files."""
     cdef bint reads = connection.sent_bytes >= connection.responses_checked_bytes + PROGRESS_BYTES
-    if reads or not connection.send_blocked or connection.queued_bytes <= RESPONSES_SMALL_BYTES:
+    cdef bint is_small = connection.queued_bytes <= RESPONSES_SMALL_BYTES and not connection.reserved
+    if reads or is_small or not connection.send_blocked:
         connection.responses_checked_ns = now_ns
         connection.responses_checked_bytes = connection.sent_bytes
         return False
@@ -227,10 +228,15 @@ cdef void close_stalled(ReactorState* reactor) noexcept nogil:
             connection_fail(
                 reactor, connection, -1, "closed: its request arrives too slowly while the memory for requests is exhausted"
             )
-        elif responses_stall(connection, now_ns) and responses_short:
-            connection_fail(
-                reactor, connection, -1, "closed: its responses are not read while the memory for responses is exhausted"
-            )
+        elif responses_stall(connection, now_ns):
+            if responses_short:
+                connection_fail(
+                    reactor, connection, -1, "closed: its responses are not read while the memory for responses is exhausted"
+                )
+            elif requests_short and connection.reserved:    # what it sends meanwhile is kept
+                connection_fail(
+                    reactor, connection, -1, "closed: its responses are not read while the memory for requests is exhausted"
+                )
         connection = connection.next
 
 

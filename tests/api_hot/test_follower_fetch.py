@@ -87,13 +87,17 @@ def test_a_diverging_follower_is_told_the_high_watermark_again(hot_server: HotSe
     lead(hot_server)
     fill(hot_server, "t", batches=2)
     lead(hot_server, epoch=8, isr=(BROKER_ID,))
-    diverging = asked(hot_server, 4, current_leader_epoch=8, last_fetched_epoch=7, session=(0, 0))
-    answer = connection.call(1, 17, diverging)
-    [row] = rows(answer)
-    assert row["diverging_epoch"] == {"epoch": 5, "end_offset": 4} and row["high_watermark"] == 4
-    state = {key: diverging[key] for key in ("replica_id", "replica_state")}
-    told = connection.call(1, 17, request(hot_server, {}, session=(answer["session_id"], 1)) | state)
-    assert [row["high_watermark"] for row in rows(told)] == [4]
+    session_id = 0
+    for epoch in range(0, 4, 2):  # with the session's first fetch, and within it
+        diverging = asked(hot_server, 4, current_leader_epoch=8, last_fetched_epoch=7, session=(session_id, epoch))
+        answer = connection.call(1, 17, diverging)
+        [row] = rows(answer)
+        assert row["diverging_epoch"] == {"epoch": 5, "end_offset": 4} and row["high_watermark"] == 4
+        session_id = answer["session_id"]
+        cut = asked(hot_server, 4, current_leader_epoch=8, last_fetched_epoch=5, session=(session_id, epoch + 1))
+        assert [row["high_watermark"] for row in rows(connection.call(1, 17, cut))] == [4]
+    cut = asked(hot_server, 4, current_leader_epoch=8, last_fetched_epoch=5, session=(session_id, 4))
+    assert rows(connection.call(1, 17, cut)) == [], "it was told"
 
 
 def test_a_waiting_producer_and_consumer_are_woken(hot_server: HotServer, connection: Connection) -> None:

@@ -14,7 +14,7 @@ from tests.waiting import wait_until
 
 Make = Callable[..., Harness]
 SIZE = 3000  # too large to be copied together with others
-COUNT = 5000
+COUNT = 600
 IN_FLIGHT = 8
 
 
