@@ -1,7 +1,7 @@
 """What is removed later: the folders of deleted partitions, and the `.deleted` files of removed segments."""
 
 # The os functions, not pathlib, which costs start time.
-# ruff: noqa: PTH108, PTH110
+# ruff: noqa: PTH108
 from __future__ import annotations
 
 import os

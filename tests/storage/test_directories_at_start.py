@@ -46,7 +46,7 @@ def test_a_checkpoint_that_cannot_be_read(dirs: list[str], name: str) -> None:
     path = Path(dirs[0], name)
     kept = path.rename(path.with_suffix(".kept"))
     path.symlink_to(path)  # ELOOP; as EIO
-    with pytest.raises(LogDirError, match="checkpoints of log directory .* cannot be read"):
+    with pytest.raises(LogDirError, match=r"checkpoints of log directory .* cannot be read"):
         opened(dirs[:1])
     lines: list[str] = []
     logs = opened(dirs, lines)
