@@ -36,8 +36,8 @@ class ReplicaMachine:
         self._batch = batch
         self._warning = warning
 
-    async def start(self) -> None:
-        """Status of all replicas at the begin of a term; live ones hear their state, dead ones leave the ISR."""
+    async def start(self) -> list[Replica]:
+        """Status of all replicas at the begin of a term; live ones hear their state. Returns dead ones, which are to go offline."""
         online: list[Replica] = []
         offline: list[Replica] = []
         for partition in self._context.partitions():
@@ -50,7 +50,7 @@ class ReplicaMachine:
                     offline.append(replica)
                 await self._pace.looked()
         await self.to_online(online)
-        await self.to_offline(offline)
+        return offline
 
     async def to_new(self, replicas: Iterable[Replica]) -> None:
         """Replicas are created: their brokers hear it if there is a leader to follow already."""

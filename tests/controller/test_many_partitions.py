@@ -70,6 +70,18 @@ def test_a_broker_that_leads_many_partitions_dies(monkeypatch: pytest.MonkeyPatc
     assert turns.most("state_of") == turns.most("state_data") == DONE_AT_ONCE
 
 
+def test_a_new_controller_elects_leaders_before_a_dead_broker_leaves_the_isr_of_others() -> None:
+    """Those that have a leader can wait. The state of each partition is written once."""
+    led, followed = State((3, 2, 1), 3, 0, (3, 2, 1), 0), State((2, 3, 1), 2, 0, (2, 3, 1), 0)
+    cluster = Cluster({1: 25, 2: 70}, {"t": [followed, led] * DONE_AT_ONCE})
+    written = [int(each.path.split("/")[-2]) for each in cluster.writes if each.path.endswith("/state")]
+    assert written == [*range(1, 2 * DONE_AT_ONCE, 2), *range(0, 2 * DONE_AT_ONCE, 2)]
+    states = [cluster.state("t", index) for index in range(2 * DONE_AT_ONCE)]
+    assert {(each.leader, each.leader_epoch, each.isr) for each in states} == {(2, 1, (2, 1))}
+    stopped = {entry for sent in cluster.brokers.sent if sent.api == "StopReplica" for entry in sent.entries}
+    assert not stopped, "the broker is not there"
+
+
 def test_a_topic_of_many_partitions_is_created_and_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
     turns = Turns(monkeypatch)
     turns.cluster = cluster = Cluster({1: 25, 2: 70, 3: 105})
