@@ -230,15 +230,17 @@ cdef void job_submit(Reactor* reactor, Connection* connection, Job* job) noexcep
 
 
 cdef void jobs_begin_missing() noexcept nogil:
+    cdef JobQueue* job_queue
     cdef int i
     if not atomic_load_i32(&kind_lacks_thread):
         return
     atomic_store_i32(&kind_lacks_thread, 0)
     for i in range(<int>JOB_KINDS):
-        pthread_mutex_lock(&queues[i].mutex)
-        if queues[i].count and queues[i].threads == 0 and begin_thread(&queues[i], i) != 0:
+        job_queue = &queues[i]
+        pthread_mutex_lock(&job_queue.mutex)
+        if job_queue.count and job_queue.threads == 0 and begin_thread(job_queue, i) != 0:
             atomic_store_i32(&kind_lacks_thread, 1)
-        pthread_mutex_unlock(&queues[i].mutex)
+        pthread_mutex_unlock(&job_queue.mutex)
 
 
 cdef void job_done(Reactor* reactor, Job* job) noexcept nogil:
