@@ -30,7 +30,8 @@ KEYS: Final[tuple[Entry, ...]] = (
      "configurations and groups). With 1, as in Kafka, the next request is read after the previous one was answered. With more, "
      "requests of one connection may be executed in another order: a topic that it creates may be unknown to its next request."),
     ("kafkacy.connection.max.in.flight.requests", "INT", "64", "read-only", ("between", 1, 1024), "MEDIUM", "server",
-     "Maximum number of requests of one connection that are processed at once. Further requests wait in the socket."),
+     "Maximum number of requests of one connection that are processed at once. Parts of responses that the client has not read "
+     "count, too. Further requests wait in the socket."),
     ("kafkacy.control.request.max.bytes", "INT", "16777216", "read-only", ("at_least", 65536), "MEDIUM", "server",
      "Maximum size of a request that a control thread answers (for topics, configurations or groups). A larger request "
      "closes its connection. Apache Kafka allows socket.request.max.bytes for these as well."),
