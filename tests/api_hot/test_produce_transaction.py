@@ -12,6 +12,7 @@ import pytest
 from kafka_cy.api.produce_transaction import set_partition_verification
 from kafka_cy.network import jobs
 from kafka_cy.network.control_request import ControlRequest
+from kafka_cy.records import Record, build_batch, iterate_batches
 from kafka_cy.storage import slow_disk, transaction_table
 from tests.waiting import wait_until
 
@@ -363,6 +364,27 @@ def test_a_batch_that_a_job_decompresses(hot_server: HotServer, connection: Conn
     coordinator.errors["t", 3] = ABORTABLE
     rows = produce(connection, hot_server, 12, {("t", 0): compressed(4000), ("t", 3): compressed()})
     assert codes(rows) == [(0, 0, 4000), (3, ABORTABLE, -1)]
+
+
+def test_a_batch_that_a_job_has_unpacked_counts_while_it_waits(
+    hot_server: HotServer, connection: Connection, coordinator: Coordinator
+) -> None:
+    hot_server.create_topic("unpacked", config={"compression.type": "uncompressed"})
+    records = build_batch(
+        [Record(value=bytes(500_000))], compression="zstd", producer_id=PID, producer_epoch=EPOCH, base_sequence=0,
+        attributes=TRANSACTIONAL,
+    )  # fmt: skip
+    assert len(records) < 5000
+    before = hot_server.server.counters()["queued_request_bytes"]
+    coordinator.held = []
+    send(connection, hot_server, {("unpacked", 0): records})
+    wait_until(lambda: len(coordinator.questions) == 1, "the coordinator is asked")
+    assert hot_server.server.counters()["queued_request_bytes"] - before >= 500_000
+    coordinator.answer(coordinator.held.pop())
+    assert only(connection.answer(0, 12))["error_code"] == 0
+    wait_until(lambda: hot_server.server.counters()["queued_request_bytes"] == before, "nothing is left")
+    (stored,) = iterate_batches(hot_server.partitions["unpacked", 0].log.read(0, 1 << 20))
+    assert stored.compression in (None, "none") and len(stored.records()[0].value or b"") == 500_000
 
 
 def test_a_slow_disk(hot_server: HotServer, connection: Connection, coordinator: Coordinator) -> None:
