@@ -20,7 +20,7 @@ from kafka_cy.cluster.features import FinalizedFeatures
 from kafka_cy.cluster.isr_writer import IsrWriter
 from kafka_cy.cluster.member_cache import MemberCache
 from kafka_cy.cluster.metadata import new_cluster_id
-from kafka_cy.cluster.metadata_cache import Change, ConfigChanged
+from kafka_cy.cluster.metadata_cache import Change, ConfigChanged, LiveBroker
 from kafka_cy.cluster.open_nodes import warn_of_open_nodes
 from kafka_cy.cluster.registration import NO_EPOCH, Registration
 from kafka_cy.cluster.store import Get, Node, StoreError
@@ -206,7 +206,9 @@ class ClusterMember:
         """See Arrangement. Topics and brokers come from the controller."""
         broker, config, session = self._broker, self._config, self._session
         assert session is not None
-        self._published = PublishedTopics(self.cache, broker.logs, broker.publisher)
+        addresses = tuple([(host, port) for _, host, port in broker.addresses])
+        own = LiveBroker(config.broker_id, config["broker.rack"], addresses)
+        self._published = PublishedTopics(self.cache, broker.logs, broker.publisher, own)
         slices = self._slices = Slices(self._loop, lambda error: broker.on_error("what the controller tells", error))
         updates = self._updates = MetadataUpdates(
             self.cache, self.configs, self._published, slices, self._log, self._updated

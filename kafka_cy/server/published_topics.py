@@ -9,6 +9,7 @@ from kafka_cy.network.metadata_image import TopicMetadata
 
 if TYPE_CHECKING:
     from kafka_cy.cluster.member_cache import MemberCache
+    from kafka_cy.cluster.metadata_cache import LiveBroker
     from kafka_cy.cluster.topics import Topic
     from kafka_cy.network.metadata_image import ImagePublisher
     from kafka_cy.storage.log_manager import LogManager
@@ -17,8 +18,13 @@ if TYPE_CHECKING:
 class PublishedTopics:
     """Owner: the controller's thread."""
 
-    def __init__(self, cache: MemberCache, logs: LogManager, publisher: ImagePublisher) -> None:
-        self._cache, self._logs, self._publisher = cache, logs, publisher
+    def __init__(self, cache: MemberCache, logs: LogManager, publisher: ImagePublisher, own: LiveBroker) -> None:
+        """`own`: this broker, which is shown until a controller has told of the live ones.
+
+        A client that is told of no broker at all has nobody left to ask: librdkafka gives its bootstrap servers up for those of the
+        first response.
+        """
+        self._cache, self._logs, self._publisher, self._own = cache, logs, publisher, own
 
     def put(self, topic: Topic) -> None:
         """Show this topic from the next `publish` on."""
@@ -28,7 +34,7 @@ class PublishedTopics:
         """Make what was put visible, and the live brokers; without the topics `removed`."""
         cache = self._cache
         self._publisher.set_topics([], removed)
-        self._publisher.set_brokers(cache.cluster_id, cache.broker_id, cache.controller_id, cache.brokers)
+        self._publisher.set_brokers(cache.cluster_id, cache.broker_id, cache.controller_id, cache.brokers or (self._own,))
         self._publisher.publish()
 
     def hosted_changed(self, names: Iterable[str]) -> None:

@@ -22,6 +22,7 @@ from kafka_cy.protocol.controller_messages.update_metadata import (
 from kafka_cy.protocol.errors import ErrorCode
 from kafka_cy.server import metadata_updates
 from kafka_cy.server.metadata_updates import PARTITIONS_AT_ONCE, MetadataUpdates
+from kafka_cy.server.published_topics import PublishedTopics
 
 ID, OTHER_ID = UUID(int=7), UUID(int=8)
 
@@ -268,3 +269,18 @@ def test_an_update_is_looked_at_in_slices() -> None:
     told = topic(*(partition(index) for index in range(5000)), partition(PARTITION_INDEX_MAX))
     assert updates.send(3, told) == [ErrorCode.NONE]
     assert max(counts) > (5000 + PARTITION_INDEX_MAX) / PARTITIONS_AT_ONCE
+
+
+def test_a_broker_that_was_told_of_nobody_tells_of_itself() -> None:
+    """librdkafka would have nobody to ask after a response without brokers."""
+    cache = MemberCache(1, ["CLIENT"])
+    shown: list[Any] = []
+    publisher: Any = SimpleNamespace(
+        set_topics=lambda put, removed: None, set_brokers=lambda *told: shown.append(told[-1]), publish=lambda: None
+    )
+    own = LiveBroker(1, None, (("here", 9092),))
+    published = PublishedTopics(cache, SimpleNamespace(partitions={}), publisher, own)  # type: ignore[arg-type]
+    published.publish()
+    cache.put_brokers(2, [UpdateMetadataBroker(2, (UpdateMetadataEndpoint(9093, "there", "CLIENT", 0),))])
+    published.publish()
+    assert shown == [(own,), (LiveBroker(2, None, (("there", 9093),)),)]
