@@ -230,7 +230,7 @@ class LogUpkeep:
             except Exception as error:  # noqa: BLE001 the other folders have their turn; out of descriptors, an import fails
                 left, why = again(removal), repr(error)
             else:
-                why = "see its files"
+                why = "some of it cannot be deleted"
             if left is None:
                 continue
             if left.failed and not removal.failed:

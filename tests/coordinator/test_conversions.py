@@ -340,6 +340,23 @@ def test_the_last_member_goes_by_a_classic_request(monkeypatch: pytest.MonkeyPat
     check_log(harness)
 
 
+def lose_the_partition(harness: ConsumerHarness, before: Any, after_turns: int) -> bool | None:
+    """After so many turns in which the group is busy. Whether `before` was in no table any more; None: the group was done by then."""
+    runtime = harness.coordinator.runtime
+    begun = 0
+    for _ in turns(harness.loop):
+        begun += runtime.busy_key == "g"
+        if begun > after_turns:
+            break
+    if runtime.busy_key != "g":
+        return None
+    was_replaced = runtime.shards[0].state.groups.get("g") is not before
+    harness.cluster.hosted[0].state = 1
+    runtime.unload(0)
+    settle(harness.loop)
+    return was_replaced
+
+
 @pytest.mark.parametrize("kind", ["upgrade", "downgrade", "downgrade after a session"])
 def test_a_partition_that_is_lost_in_the_middle_leaves_nobody_waiting(kind: str) -> None:
     """Whenever it is lost: also between two records of the replay, when the group of before is in no table any more."""
@@ -348,23 +365,15 @@ def test_a_partition_that_is_lost_in_the_middle_leaves_nobody_waiting(kind: str)
         harness = classic()[0] if kind == "upgrade" else mixed()[0]
         waiting = harness.join("g", session_ms=60_000, rebalance_ms=60_000) if kind == "upgrade" else []
         responses: list[dict[str, Any]] = []
-        runtime = harness.coordinator.runtime
         before = harness.group("g")
         if kind == "downgrade after a session":
             before.deadlines.set((SESSION, "m"), 0)
         else:
             responses = send_join(harness) if kind == "upgrade" else send_leave(harness)
-        begun = 0
-        for _ in turns(harness.loop):
-            begun += runtime.busy_key == "g"
-            if begun > lost:
-                break
-        if runtime.busy_key != "g":
+        was_replaced = lose_the_partition(harness, before, lost)
+        if was_replaced is None:
             break
-        replaced += runtime.shards[0].state.groups.get("g") is not before
-        harness.cluster.hosted[0].state = 1
-        runtime.unload(0)
-        settle(harness.loop)
+        replaced += was_replaced
         expected = [] if kind == "downgrade after a session" else [ErrorCode.NOT_COORDINATOR]
         assert [each["error_code"] for each in responses] == expected, lost
         assert len(waiting) == (kind == "upgrade"), lost
@@ -385,19 +394,12 @@ def test_a_partition_that_is_lost_while_an_empty_group_is_replaced() -> None:
         harness.join("g", known=True, session_ms=60_000, rebalance_ms=60_000)
         held = harness.coordinator.rebalancer.held
         assert held.pending_members == 1
-        runtime, before = harness.coordinator.runtime, harness.group("g")
+        before = harness.group("g")
         responses = send_join(harness, topics=topics)
-        begun = 0
-        for _ in turns(harness.loop):
-            begun += runtime.busy_key == "g"
-            if begun > lost:
-                break
-        if runtime.busy_key != "g":
+        was_replaced = lose_the_partition(harness, before, lost)
+        if was_replaced is None:
             break
-        replaced += runtime.shards[0].state.groups.get("g") is not before
-        harness.cluster.hosted[0].state = 1
-        runtime.unload(0)
-        settle(harness.loop)
+        replaced += was_replaced
         assert [each["error_code"] for each in responses] == [ErrorCode.NOT_COORDINATOR], lost
         assert (held.pending_members, held.member_bytes) == (0, 0), lost
         lost += 1
