@@ -341,7 +341,7 @@ def test_the_last_member_goes_by_a_classic_request(monkeypatch: pytest.MonkeyPat
 
 
 def lose_the_partition(harness: ConsumerHarness, before: Any, after_turns: int) -> bool | None:
-    """After so many turns in which the group is busy. Whether `before` was in no table any more; None: the group was done by then."""
+    """After so many turns of the busy group. Whether `before` was in no table any more; None: the group was done by then."""
     runtime = harness.coordinator.runtime
     begun = 0
     for _ in turns(harness.loop):
