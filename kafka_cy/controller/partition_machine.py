@@ -214,7 +214,7 @@ class PartitionMachine:
             {
                 partition.topic
                 for partition, state in states.items()
-                if not any(self._context.is_online(member, partition) for member in state.isr)
+                if not any(self._may_lead(member, partition) for member in state.isr)
             }
         )
         nodes = await self._store.read_allowed([Get(f"/config/topics/{topic}") for topic in needing])
@@ -223,6 +223,11 @@ class PartitionMachine:
         if refused:  # as in Kafka, the other partitions get their leaders
             self._warning(f"the configuration of {len(refused)} topics, such as {refused[0]}, may not be read: no unclean election")
         return {topic for topic, node in found.items() if not isinstance(node, NoAuthError) and self._is_unclean(topic, node)}
+
+    def _may_lead(self, broker_id: int, partition: TopicPartition) -> bool:
+        """A live replica. A member of the ISR may be left over from a reassignment: it is not elected."""
+        replicas = self._context.assignment(partition).replicas
+        return broker_id in replicas and self._context.is_online(broker_id, partition)
 
     def _is_unclean(self, topic: str, node: Node | None) -> bool:
         try:

@@ -82,6 +82,16 @@ def test_a_new_controller_elects_leaders_before_a_dead_broker_leaves_the_isr_of_
     assert not stopped, "the broker is not there"
 
 
+def test_a_new_controller_elects_uncleanly_beside_a_member_that_is_no_replica() -> None:
+    """4 is left over from a reassignment whose controller has ended: it cannot lead, and must not keep 2 from it."""
+    cluster = Cluster({1: 25, 2: 70, 4: 90})
+    cluster.prepare_topic("t", [State((3, 2), 3, 0, (3, 4), 0)], "ogAxKBfwS9KCUQRPJDhGwg")
+    cluster.write("/config/topics/t", b'{"version":1,"config":{"unclean.leader.election.enable":"true"}}')
+    cluster.controller.elected(1, 1)
+    cluster.settle()
+    assert cluster.state("t", 0).leader == 2
+
+
 def test_a_topic_of_many_partitions_is_created_and_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
     turns = Turns(monkeypatch)
     turns.cluster = cluster = Cluster({1: 25, 2: 70, 3: 105})
